@@ -1,0 +1,1 @@
+//! Environment, XDG paths, containers.conf, sub-id ranges.

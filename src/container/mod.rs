@@ -1,0 +1,1 @@
+//! Container records, state, OCI spec generation and lifecycle verbs.

@@ -1,0 +1,1 @@
+//! Opens the handles that commands work with.

@@ -1,0 +1,1 @@
+//! Image references, manifests, registries, pull and load.

@@ -1,0 +1,1 @@
+//! Network drivers, published ports, name files.

@@ -1,0 +1,1 @@
+//! Mount specifications and named volumes.
