@@ -1,0 +1,8 @@
+//! The sealed environment of a test, its images, its registry and its oracles.
+
+pub mod canary;
+pub mod env;
+pub mod image;
+pub mod registry;
+
+pub use env::{Outcome, TestEnv};

@@ -1,0 +1,167 @@
+//! PROBE: a static helper that tests run inside containers. It prints, as JSON, what a process there has and can do.
+//!
+//! `probe report` what the process was given; `probe syscalls` the answer of each dangerous system call;
+//! `probe sockets` of each socket family; `probe tty` of terminal injection; `probe exe-writers SECONDS` tries to
+//! open every process's executable for writing (CVE-2019-5736) and prints how often that worked.
+
+#![expect(clippy::print_stdout, reason = "the report goes to standard output")]
+#![expect(clippy::disallowed_methods, reason = "a payload, not part of rbox")]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+fn main() {
+    let args: Vec<String> = std::env::args().collect();
+    let report = match args.get(1).map(String::as_str) {
+        Some("report") => report(),
+        Some("syscalls") => syscalls(),
+        Some("sockets") => sockets(),
+        Some("tty") => terminal_injection(),
+        Some("exe-writers") => exe_writers(args.get(2).and_then(|s| s.parse().ok()).unwrap_or(2)),
+        other => json!({"error": format!("unknown mode {other:?}")}),
+    };
+    println!("{report}");
+}
+
+fn report() -> Value {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+            .map(|value| value.split_whitespace().collect::<Vec<_>>().join(" "))
+    };
+    let names = [
+        "Uid",
+        "Gid",
+        "Groups",
+        "NStgid",
+        "CapInh",
+        "CapPrm",
+        "CapEff",
+        "CapBnd",
+        "CapAmb",
+        "NoNewPrivs",
+        "Seccomp",
+        "Umask",
+    ];
+    json!({
+        "status": names.iter().map(|n| (*n, field(n))).collect::<BTreeMap<_, _>>(),
+        "fds": open_files(),
+        "mountinfo": lines("/proc/self/mountinfo"),
+        "uid_map": lines("/proc/self/uid_map"),
+        "gid_map": lines("/proc/self/gid_map"),
+        "cgroup": lines("/proc/self/cgroup"),
+        "limits": lines("/proc/self/limits"),
+        "keys": lines("/proc/keys"),
+        "env": std::env::vars().collect::<BTreeMap<_, _>>(),
+        "cwd": std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default(),
+        "hostname": fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim(),
+        "parent_root": fs::read_dir("/proc/1/root").map(|d| d.count()).map_err(|e| e.to_string()).ok(),
+    })
+}
+
+fn open_files() -> BTreeMap<String, String> {
+    let Ok(entries) = fs::read_dir("/proc/self/fd") else { return BTreeMap::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.path()).ok()?.display().to_string();
+            // The descriptor of this very listing is not a finding.
+            let own = target.starts_with("/proc/") && target.ends_with("/fd");
+            (!own).then(|| (entry.file_name().to_string_lossy().into_owned(), target))
+        })
+        .collect()
+}
+
+fn lines(path: &str) -> Vec<String> {
+    fs::read_to_string(path).map(|t| t.lines().map(str::to_owned).collect()).unwrap_or_default()
+}
+
+/// Makes a raw system call and says `ok` or the errno's number.
+fn call(number: libc::c_long, args: [libc::c_long; 5]) -> Value {
+    // SAFETY: the arguments are numbers and null pointers; a wrong one makes the call fail.
+    let result = unsafe { libc::syscall(number, args[0], args[1], args[2], args[3], args[4]) };
+    if result >= 0 { json!("ok") } else { json!(io::Error::last_os_error().raw_os_error()) }
+}
+
+fn syscalls() -> Value {
+    let newuser = libc::c_long::from(libc::CLONE_NEWUSER);
+    let newns = libc::c_long::from(libc::CLONE_NEWNS);
+    let table: &[(&str, libc::c_long, [libc::c_long; 5])] = &[
+        ("add_key", libc::SYS_add_key, [0; 5]),
+        ("keyctl", libc::SYS_keyctl, [0, -3, 0, 0, 0]),
+        ("request_key", libc::SYS_request_key, [0; 5]),
+        ("bpf", libc::SYS_bpf, [0; 5]),
+        ("perf_event_open", libc::SYS_perf_event_open, [0; 5]),
+        ("userfaultfd", libc::SYS_userfaultfd, [0; 5]),
+        ("io_uring_setup", libc::SYS_io_uring_setup, [1, 0, 0, 0, 0]),
+        ("kexec_load", libc::SYS_kexec_load, [0; 5]),
+        ("open_by_handle_at", libc::SYS_open_by_handle_at, [0; 5]),
+        ("pivot_root", libc::SYS_pivot_root, [0; 5]),
+        ("mount", libc::SYS_mount, [0; 5]),
+        ("umount2", libc::SYS_umount2, [0; 5]),
+        ("move_mount", libc::SYS_move_mount, [-1, 0, -1, 0, 0]),
+        ("open_tree", libc::SYS_open_tree, [-1, 0, 1, 0, 0]),
+        ("fsopen", libc::SYS_fsopen, [0; 5]),
+        ("mount_setattr", libc::SYS_mount_setattr, [-1, 0, 0, 0, 0]),
+        ("setns", libc::SYS_setns, [-1, 0, 0, 0, 0]),
+        ("unshare_user", libc::SYS_unshare, [newuser, 0, 0, 0, 0]),
+        ("unshare_mount", libc::SYS_unshare, [newns, 0, 0, 0, 0]),
+        ("clone3", libc::SYS_clone3, [0; 5]),
+        ("init_module", libc::SYS_init_module, [0; 5]),
+        ("swapon", libc::SYS_swapon, [0; 5]),
+        ("acct", libc::SYS_acct, [0; 5]),
+        ("syslog", libc::SYS_syslog, [10, 0, 0, 0, 0]),
+        ("quotactl", libc::SYS_quotactl, [0; 5]),
+        ("reboot", libc::SYS_reboot, [0; 5]),
+        ("nosuchcall", 100_000, [0; 5]),
+    ];
+    table.iter().map(|(name, number, args)| ((*name).to_owned(), call(*number, *args))).collect()
+}
+
+fn sockets() -> Value {
+    let stream = libc::c_long::from(libc::SOCK_STREAM);
+    let raw = libc::c_long::from(libc::SOCK_RAW);
+    (0..=50_i32)
+        .map(|family| {
+            let kind = if matches!(family, libc::AF_NETLINK | libc::AF_PACKET) { raw } else { stream };
+            (family.to_string(), call(libc::SYS_socket, [family.into(), kind, 0, 0, 0]))
+        })
+        .collect()
+}
+
+fn terminal_injection() -> Value {
+    let high = 1_i64 << 32;
+    let byte = Box::into_raw(Box::new(b'x')) as libc::c_long;
+    let tiocsti = i64::from(u32::try_from(libc::TIOCSTI).unwrap_or_default());
+    let tioclinux = 0x541c_i64;
+    json!({
+        "tiocsti": call(libc::SYS_ioctl, [0, tiocsti, byte, 0, 0]),
+        "tiocsti_high": call(libc::SYS_ioctl, [0, tiocsti | high, byte, 0, 0]),
+        "tioclinux": call(libc::SYS_ioctl, [0, tioclinux, byte, 0, 0]),
+    })
+}
+
+fn exe_writers(seconds: u64) -> Value {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let (mut tries, mut opened) = (0_u64, Vec::new());
+    while Instant::now() < end {
+        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+            if !entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
+                continue;
+            }
+            tries += 1;
+            let exe = entry.path().join("exe");
+            let target = fs::read_link(&exe).map(|t| t.display().to_string()).unwrap_or_default();
+            if target.ends_with("rbox") && fs::OpenOptions::new().write(true).open(&exe).is_ok() {
+                opened.push(target);
+            }
+        }
+    }
+    json!({"tries": tries, "opened": opened})
+}
