@@ -1,1 +1,3 @@
 //! Container records, state, OCI spec generation and lifecycle verbs.
+
+pub mod create;
