@@ -1,3 +1,35 @@
-//! Container records, state, OCI spec generation and lifecycle verbs.
+//! Containers: their records, their state, and every verb of their life.
+//!
+//! # On disk
+//!
+//! ```text
+//! DATA/names/NAME                 the id; created exclusively, valid only while the record carries the name
+//! DATA/containers/ID/lock         flock: taken for every transition, never by a reader
+//! DATA/containers/ID/request.json what the user asked for, whole
+//! DATA/containers/ID/spec.json    the OCI runtime spec, written before the record
+//! DATA/containers/ID/record.json  the container exists from the moment this file does
+//! DATA/containers/ID/state.json   what the monitor last said; judged against the kernel at each reading
+//! DATA/containers/ID/stop         present once a user asked for the stop: no restart after that
+//! RUN/containers/ID/attach.sock   the monitor's socket
+//! ```
+//!
+//! State lives beside the record and not in the run directory: that one may be wiped under
+//! a running container (logout cleaners), and the boot id in the state makes it stale by itself.
 
 pub mod create;
+pub mod error;
+pub mod id;
+pub mod lookup;
+pub mod record;
+pub mod state;
+pub mod time;
+
+pub use error::Error;
+pub use id::ContainerId;
+pub use lookup::Containers;
+pub use record::Record;
+pub use state::{State, Status};
+pub use time::Time;
+
+/// Shorthand for results of this folder.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,74 @@
+//! Why an operation on a container failed.
+
+use std::path::PathBuf;
+
+use super::Status;
+use crate::kernel;
+
+/// Why an operation on a container failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// No container answers to the reference.
+    #[error("no container with name or ID {reference:?} found: no such container")]
+    NotFound {
+        /// As the user gave it.
+        reference: String,
+    },
+    /// The id prefix fits several containers.
+    #[error("more than one result for container name or ID {reference:?}: container ID prefix is ambiguous")]
+    Ambiguous {
+        /// As the user gave it.
+        reference: String,
+    },
+    /// The name does not follow the grammar.
+    #[error("names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument: {name:?}")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// The name belongs to another container.
+    #[error(
+        "creating container storage: the container name {name:?} is already in use by {id}. You have to remove that container to be able to reuse that name: that name is already in use"
+    )]
+    NameInUse {
+        /// The name.
+        name: String,
+        /// Its owner.
+        id: String,
+    },
+    /// The verb does not fit the state.
+    #[error("{what}: container state improper")]
+    WrongState {
+        /// The whole sentence, as podman says it.
+        what: String,
+        /// The state it is in.
+        status: Status,
+    },
+    /// A file of the container cannot be understood.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// A file was written by a newer rbox.
+    #[error("{} has version {found}, this rbox reads up to {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// What this rbox knows.
+        known: u32,
+    },
+    /// A value that the user gave is not usable.
+    #[error("{what}")]
+    Invalid {
+        /// The whole sentence.
+        what: String,
+    },
+    /// The kernel refused.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+}

@@ -1,0 +1,139 @@
+//! The table of containers: one directory each, found by id, unique id prefix, or name.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::id::is_id_prefix;
+use super::{ContainerId, Error, Record, Result, State, record, state};
+use crate::kernel;
+
+/// The user's containers.
+#[derive(Debug, Clone)]
+pub struct Containers {
+    /// `DATA`.
+    pub data: PathBuf,
+    /// `RUN`.
+    pub run: PathBuf,
+}
+
+impl Containers {
+    /// The directory of container `id`.
+    #[must_use]
+    pub fn dir(&self, id: &ContainerId) -> PathBuf {
+        self.data.join("containers").join(id.as_str())
+    }
+
+    /// The run directory of container `id`.
+    #[must_use]
+    pub fn run_dir(&self, id: &ContainerId) -> PathBuf {
+        self.run.join("containers").join(id.as_str())
+    }
+
+    /// The ids of all containers, in no order.
+    ///
+    /// # Errors
+    /// When the directory cannot be read; a missing one has no containers.
+    pub fn ids(&self) -> Result<Vec<ContainerId>> {
+        let path = self.data.join("containers");
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(kernel::Error::path("open", path, e).into()),
+        };
+        let mut ids = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(|e| kernel::Error::path("getdents", &path, e))?;
+            ids.extend(entry.file_name().to_str().and_then(ContainerId::parse));
+        }
+        Ok(ids)
+    }
+
+    /// Finds the container that `reference` means: whole id, name, or unique id prefix.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] and [`Error::Ambiguous`], or when files cannot be read.
+    pub fn lookup(&self, reference: &str) -> Result<Record> {
+        let not_found = || Error::NotFound { reference: reference.to_owned() };
+        if let Some(record) = self.by_name(reference)? {
+            return Ok(record);
+        }
+        if !is_id_prefix(reference) {
+            return Err(not_found());
+        }
+        if let Some(id) = ContainerId::parse(reference) {
+            return self.record(&id)?.ok_or_else(not_found);
+        }
+        let mut found = None;
+        for id in self.ids()?.into_iter().filter(|id| id.as_str().starts_with(reference)) {
+            let Some(record) = self.record(&id)? else { continue };
+            if found.replace(record).is_some() {
+                return Err(Error::Ambiguous { reference: reference.to_owned() });
+            }
+        }
+        found.ok_or_else(not_found)
+    }
+
+    /// Finds the container named `name`.
+    ///
+    /// # Errors
+    /// When files cannot be read.
+    pub fn by_name(&self, name: &str) -> Result<Option<Record>> {
+        if super::id::check_name(name).is_err() {
+            return Ok(None);
+        }
+        let Some(text) = read_optional(&self.data.join("names").join(name))? else { return Ok(None) };
+        let id = std::str::from_utf8(&text).ok().and_then(|text| ContainerId::parse(text.trim_end()));
+        let Some(id) = id else { return Ok(None) };
+        // A crash between the steps of `create` or `rename` leaves a name file that no record confirms.
+        Ok(self.record(&id)?.filter(|record| record.name == name))
+    }
+
+    /// Reads the record of `id`, `None` if there is no such container.
+    ///
+    /// # Errors
+    /// When the record cannot be read or understood.
+    pub fn record(&self, id: &ContainerId) -> Result<Option<Record>> {
+        read_json(&self.dir(id).join("record.json"), record::VERSION)
+    }
+
+    /// Reads the state of `id` and judges it against the kernel.
+    ///
+    /// # Errors
+    /// When the state cannot be read or understood.
+    pub fn state(&self, id: &ContainerId) -> Result<State> {
+        let dir = self.dir(id);
+        let stored = read_json(&dir.join("state.json"), state::VERSION)?;
+        state::judge(&dir, stored)
+    }
+}
+
+/// Reads the file at `path`, `None` if there is none.
+pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
+        Err(e) => Err(kernel::Error::path("open", path, e).into()),
+    }
+}
+
+/// Reads a versioned JSON file, `None` if there is none.
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path, known: u32) -> Result<Option<T>> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u32,
+    }
+    let Some(bytes) = read_optional(path)? else { return Ok(None) };
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(Some(value)),
+        Err(source) => {
+            let newer = serde_json::from_slice::<Version>(&bytes).map(|v| v.version).ok();
+            if let Some(found) = newer.filter(|&found| found > known) {
+                return Err(Error::Newer { path: path.to_owned(), found, known });
+            }
+            Err(Error::Damaged { path: path.to_owned(), source })
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! The state of a container: what its monitor wrote, judged against the kernel at each reading.
+
+use serde::{Deserialize, Serialize};
+
+use std::path::Path;
+
+use super::{Result, Time};
+use crate::kernel;
+
+/// The version of `state.json` that this rbox writes.
+pub const VERSION: u32 = 1;
+
+/// What a container is doing now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Status {
+    /// It has never run.
+    Created,
+    /// Namespaces and mounts exist, the process waits.
+    Initialized,
+    /// The first process runs.
+    Running,
+    /// Its cgroup is frozen.
+    Paused,
+    /// A stop was asked for and the process has not ended yet.
+    Stopping,
+    /// The process has ended, the monitor has not written its exit yet.
+    Stopped,
+    /// It has run and ended.
+    Exited,
+    /// It is being removed.
+    Removing,
+    /// Its files cannot be understood.
+    Unknown,
+}
+
+impl Status {
+    /// The word that podman uses.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Initialized => "initialized",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Exited => "exited",
+            Self::Removing => "removing",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether a process of the container exists.
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        matches!(self, Self::Initialized | Self::Running | Self::Paused | Self::Stopping)
+    }
+}
+
+/// A process that cannot be confused with a later one of the same number.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProcessRef {
+    /// Process id in the initial namespace of the caller.
+    pub pid: i32,
+    /// Field 22 of `/proc/PID/stat`.
+    pub start_time: u64,
+}
+
+/// `state.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    /// Version of the format.
+    pub version: u32,
+    /// The boot in which this was written.
+    pub boot_id: String,
+    /// How far the monitor came.
+    pub phase: Phase,
+    /// The container's first process.
+    #[serde(default)]
+    pub init: ProcessRef,
+    /// The monitor.
+    #[serde(default)]
+    pub monitor: ProcessRef,
+    /// When the first process was started last.
+    #[serde(default)]
+    pub started: Option<Time>,
+    /// When it ended last.
+    #[serde(default)]
+    pub finished: Option<Time>,
+    /// The last exit code, 128+n for a signal.
+    #[serde(default)]
+    pub exit_code: Option<i32>,
+    /// The kernel killed it for want of memory.
+    #[serde(default)]
+    pub oom_killed: bool,
+    /// Why it ended or did not start.
+    #[serde(default)]
+    pub error: String,
+    /// How often the restart policy started it again.
+    #[serde(default)]
+    pub restarts: u32,
+    /// Its cgroup, as a path below the unified hierarchy, or empty.
+    #[serde(default)]
+    pub cgroup: String,
+}
+
+/// How far the monitor came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Namespaces and mounts are there, the process is not executed yet.
+    Initialized,
+    /// The process runs.
+    Running,
+    /// The process ended.
+    Exited,
+    /// Between two runs, by the restart policy.
+    Restarting,
+}
+
+/// A container's state as of this moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// What it is doing.
+    pub status: Status,
+    /// What the monitor wrote, if it ever ran.
+    pub stored: Option<Stored>,
+    /// The user asked for the stop.
+    pub stopped_by_user: bool,
+}
+
+impl State {
+    /// The first process, while there is one.
+    #[must_use]
+    pub fn pid(&self) -> Option<i32> {
+        let alive = self.status.is_alive();
+        self.stored.as_ref().filter(|_| alive).map(|s| s.init.pid)
+    }
+
+    /// The last exit code: 0 before any run, -1 where it is not known.
+    #[must_use]
+    pub fn exit_code(&self) -> i32 {
+        self.stored
+            .as_ref()
+            .map_or(0, |s| s.exit_code.unwrap_or(if self.status == Status::Exited { -1 } else { 0 }))
+    }
+}
+
+impl ProcessRef {
+    /// Whether this very process exists and is no zombie.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        if self.pid <= 0 {
+            return false;
+        }
+        std::fs::read(format!("/proc/{}/stat", self.pid))
+            .ok()
+            .and_then(|text| parse_stat(&text))
+            .is_some_and(|(state, start)| start == self.start_time && !matches!(state, b'Z' | b'X'))
+    }
+}
+
+/// The state letter and the start time of a `/proc/PID/stat` text.
+fn parse_stat(text: &[u8]) -> Option<(u8, u64)> {
+    // The command name may hold blanks and brackets: the last `)` ends it.
+    let end = text.iter().rposition(|&b| b == b')')?;
+    let mut fields = text.get(end + 2..)?.split(|&b| b == b' ');
+    let state = *fields.next()?.first()?;
+    let start = std::str::from_utf8(fields.nth(18)?).ok()?.parse().ok()?;
+    Some((state, start))
+}
+
+/// Judges what is stored in `dir` against the kernel.
+pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
+    let stopped_by_user = dir.join("stop").exists();
+    let Some(stored) = stored else {
+        return Ok(State { status: Status::Created, stored, stopped_by_user });
+    };
+    let same_boot = stored.phase == Phase::Exited || stored.boot_id == boot_id()?;
+    let status = match stored.phase {
+        Phase::Exited => Status::Exited,
+        _ if !same_boot => Status::Exited,
+        Phase::Running | Phase::Initialized if stored.init.is_alive() => {
+            if stopped_by_user {
+                Status::Stopping
+            } else if stored.phase == Phase::Running {
+                Status::Running
+            } else {
+                Status::Initialized
+            }
+        }
+        _ if stored.monitor.is_alive() => Status::Stopped,
+        _ => Status::Exited,
+    };
+    Ok(State { status, stored: Some(stored), stopped_by_user })
+}
+
+/// The id of this boot.
+fn boot_id() -> Result<String> {
+    let path = "/proc/sys/kernel/random/boot_id";
+    let text = std::fs::read_to_string(path).map_err(|e| kernel::Error::path("open", path, e))?;
+    Ok(text.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stat_with_odd_command_names() {
+        let line = b"12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(parse_stat(line), Some((b'S', 4711)));
+        assert_eq!(parse_stat(b"12"), None);
+    }
+}
