@@ -1,1 +1,16 @@
-//! Environment, XDG paths, containers.conf, sub-id ranges.
+//! What the user and the administrator decided before rbox started.
+//!
+//! Owns the environment ([`Env`], read once), the XDG directories ([`Paths`]),
+//! containers.conf ([`Config`]) and the sub-id files ([`subid`]). It reads these files
+//! and nothing else, prints nothing, and costs a few failed `open` calls when they are absent.
+
+pub mod containers;
+pub mod env;
+pub mod error;
+pub mod paths;
+pub mod subid;
+
+pub use containers::Config;
+pub use env::Env;
+pub use error::{Error, ErrorKind, Result};
+pub use paths::{PathOptions, Paths};

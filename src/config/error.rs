@@ -1,0 +1,92 @@
+//! Errors of the configuration layer, and the classification that every layer above shares.
+
+use std::path::PathBuf;
+
+use crate::kernel;
+
+/// What kind of failure an error is; the command line maps it to an exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The named object does not exist.
+    NotFound,
+    /// The object exists already, or is in a state that forbids the action.
+    Conflict,
+    /// The request itself is wrong.
+    InvalidInput,
+    /// The kernel, the administrator or a registry refused.
+    Denied,
+    /// Neither this host nor this version of rbox can do it.
+    Unsupported,
+    /// Somebody else holds it at the moment.
+    Busy,
+    /// A bug, or a host that fails in a way nobody expects.
+    Internal,
+}
+
+/// Shorthand for results of the configuration layer.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A configuration file exists but cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: kernel::Error,
+    },
+    /// A configuration file is not what its format demands.
+    #[error("{}: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The key and what is wrong with it.
+        message: String,
+    },
+    /// `--module NAME` names nothing.
+    #[error("could not resolve module \"{name}\": searched {}", searched.join(", "))]
+    ModuleNotFound {
+        /// The module as typed.
+        name: String,
+        /// The places looked at.
+        searched: Vec<String>,
+    },
+    /// Neither `$HOME` nor /etc/passwd says where the user's home is.
+    #[error("cannot find the home directory of uid {uid}: $HOME is not set and /etc/passwd has no entry")]
+    NoHome {
+        /// The user.
+        uid: u32,
+    },
+    /// A directory for volatile state is not the user's own.
+    #[error("{} is not a directory that only uid {uid} can use: {problem}", path.display())]
+    UntrustedDir {
+        /// The directory.
+        path: PathBuf,
+        /// Who asked.
+        uid: u32,
+        /// Its owner, type or mode.
+        problem: String,
+    },
+    /// A path option is not absolute and the current directory is gone.
+    #[error("cannot make {} absolute", path.display())]
+    RelativePath {
+        /// The path as given.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+impl Error {
+    /// Classifies the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { .. } | Self::UntrustedDir { .. } => ErrorKind::Denied,
+            Self::Parse { .. } | Self::RelativePath { .. } => ErrorKind::InvalidInput,
+            Self::ModuleNotFound { .. } | Self::NoHome { .. } => ErrorKind::NotFound,
+        }
+    }
+}
