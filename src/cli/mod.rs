@@ -1,11 +1,102 @@
 //! The command line.
+//!
+//! # A command
+//!
+//! One file in `commands/`, for example `commands/port.rs`:
+//!
+//! ```text
+//! //! `rbox port`.
+//!
+//! /// List port mappings for the container            <- one line: the list of commands
+//! ///
+//! /// Prints the published ports of CONTAINER, …      <- "Description:" of --help
+//! #[derive(Debug, clap::Args)]
+//! #[command(after_help = "rbox port web\n  rbox port web 80/tcp")]   <- "Examples:"
+//! pub struct Args {
+//!     /// Display port information for all containers
+//!     #[arg(long, short)]
+//!     all: bool,
+//!     /// (arguments need no text)
+//!     container: Option<String>,
+//! }
+//!
+//! pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, CommandError> { … }
+//! ```
+//!
+//! and two lines in `commands/mod.rs`: `pub mod port;` and a row of the table,
+//! `port: "port", "container port" => Caller;`. That is all: `--help`, man
+//! page, completion and `help port` follow.
+//!
+//! - The first name is the canonical one. Aliases follow it after `|`:
+//!   `"image list|ls"`. Where two names need different arguments, use a module
+//!   inside the file: `inspect::container: "container inspect" => Caller;`.
+//! - `=> User` enters the user's namespace before `exec`; see [`commands::Where`].
+//! - Arguments are counted before `exec`, with podman's messages. `String` is a
+//!   required one, `Option<String>` an optional one, `Vec<String>` any number,
+//!   `#[arg(required = true)] Vec<String>` at least one. Where a flag such as
+//!   `--all` may replace them, take `Vec<String>`, check in `exec`, and state the
+//!   usage: `#[command(override_usage = "[options] CONTAINER [CONTAINER...]")]`.
+//! - `#[arg(trailing_var_arg = true)] command: Vec<String>` as the last one ends
+//!   the flags at the first argument, as `run IMAGE [COMMAND...]` needs it.
+//! - A flag that takes a value shows `value_name = "string"` (podman's type
+//!   names: string, stringArray, int, uint) in `--help`. Flags are read as Go
+//!   reads them (see [`flags`]): `--rm=false`, `-it`, the last one counts.
+//!   A boolean whose default is true:
+//!   `#[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true",
+//!   action = clap::ArgAction::Set, value_parser = values::go_bool)]`.
+//! - Errors: `?` on your module's error after one line in `error.rs`
+//!   (`library_errors!`); [`error::CommandError::new`] for the command's own;
+//!   `.with_status(ExitStatus::NO)` for another code than 125.
+//! - Output only by [`ui::Ui`]: `ui.data(line)?` for stdout, `ui.status`, `ui.warn`.
 
 pub mod commands;
+pub mod error;
+pub mod exit;
+pub mod flags;
+pub mod globals;
+pub mod help;
+pub mod hints;
+pub mod invocation;
+pub mod tree;
+pub mod ui;
+pub mod values;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+pub use error::CommandError;
+pub use exit::ExitStatus;
+pub use ui::Ui;
+
+use invocation::Invocation;
 
 /// Runs the command line of this process and returns its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let mut words: Vec<OsString> = std::env::args_os().collect();
+    let program = if words.is_empty() { OsString::new() } else { words.remove(0) };
+    let mut ui = Ui::new(invocation::program_name(&program));
+    let status = match run(&mut ui, &words).and_then(|status| ui.flush().map(|()| status)) {
+        Ok(status) => status,
+        Err(error) => {
+            ui.error(&error);
+            error.status()
+        }
+    };
+    status.into()
+}
+
+fn run(ui: &mut Ui, words: &[OsString]) -> error::Result<ExitStatus> {
+    match invocation::resolve(ui, words)? {
+        Invocation::Help(path) => help::print(ui, &path).map(|()| ExitStatus::SUCCESS),
+        Invocation::Version => {
+            let line = format!("{} version {}", ui.program(), env!("CARGO_PKG_VERSION"));
+            ui.data(line).map(|()| ExitStatus::SUCCESS)
+        }
+        Invocation::Command { spec, mut matches, globals } => {
+            globals.apply(ui)?;
+            let engine = crate::engine::Engine::new(globals.into_options());
+            (spec.exec)(ui, &engine, &mut matches)
+        }
+    }
 }

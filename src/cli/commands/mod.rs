@@ -1,1 +1,87 @@
-//! One file a command.
+//! The command table: one file a command, one row a command.
+//!
+//! A row is `file: "name", "noun name|alias" => Where;` (see [`super`] for the
+//! whole pattern). The first name is the canonical one.
+
+use clap::ArgMatches;
+use clap::FromArgMatches as _;
+
+use super::error::CommandError;
+use super::exit::ExitStatus;
+use super::ui::Ui;
+use crate::engine::Engine;
+
+pub mod version;
+
+/// In which user namespace a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    /// In the caller's: reads records only, or forks what enters another one by itself.
+    Caller,
+    /// In the user's namespace with the sub-ids mapped: everything that writes
+    /// files of several owners. It is entered before `exec`, while there is one thread.
+    User,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Spec {
+    /// Where the command stands: `name`, or `noun name`, each with `|alias`es.
+    pub names: &'static [&'static str],
+    /// The user namespace it runs in.
+    pub place: Where,
+    /// Adds its arguments.
+    pub augment: fn(clap::Command) -> clap::Command,
+    /// Converts its arguments and runs it.
+    pub exec: fn(&mut Ui, &Engine, &mut ArgMatches) -> Result<ExitStatus, CommandError>,
+}
+
+/// A noun that groups commands.
+#[derive(Debug)]
+pub struct Group {
+    /// The noun.
+    pub name: &'static str,
+    /// One line for the list of commands.
+    pub about: &'static str,
+    /// Whether it is left out of that list.
+    pub hidden: bool,
+}
+
+const fn group(name: &'static str, about: &'static str) -> Group {
+    Group { name, about, hidden: false }
+}
+
+/// The nouns. One without commands is not shown.
+pub static GROUPS: &[Group] = &[
+    group("container", "Manage containers"),
+    group("image", "Manage images"),
+    group("network", "Manage networks"),
+    group("pod", "Manage pods"),
+    group("secret", "Manage secrets"),
+    group("system", "Manage the system"),
+    group("volume", "Manage volumes"),
+    Group { name: "oci", about: "Run containers from OCI bundles (the runtime command line)", hidden: true },
+    Group { name: "internals", about: "What rbox calls itself with", hidden: true },
+];
+
+macro_rules! commands {
+    ($($($module:ident)::+ : $($name:literal),+ => $place:ident;)+) => {
+        /// Every command.
+        pub static COMMANDS: &[Spec] = &[$(
+            Spec {
+                names: &[$($name),+],
+                place: Where::$place,
+                augment: <$($module)::+::Args as clap::Args>::augment_args,
+                exec: |ui, engine, matches| {
+                    let args = $($module)::+::Args::from_arg_matches_mut(matches)
+                        .map_err(|error| CommandError::new(error.to_string()))?;
+                    $($module)::+::exec(ui, engine, args)
+                },
+            },
+        )+];
+    };
+}
+
+commands! {
+    version: "version" => Caller;
+}

@@ -1,0 +1,171 @@
+//! What a command fails with, and how it is printed.
+//!
+//! A library error becomes a [`CommandError`] by `?` alone: the list at the end
+//! of this file names each of them. Its `Display` is the headline (podman's
+//! phrase where scripts look for one), its sources follow after colons as
+//! podman prints them, and hints come from [`super::hints`].
+
+use std::error::Error as StdError;
+use std::fmt::{Display, Write as _};
+use std::io;
+
+use super::exit::ExitStatus;
+use super::hints;
+
+/// The failure of a command: a text, hints, an exit code.
+#[derive(Debug)]
+pub struct CommandError {
+    /// What follows `Error: `; empty for a failure that was reported already.
+    message: String,
+    /// Whether `Error: ` is printed at all.
+    prefixed: bool,
+    hints: Vec<String>,
+    status: ExitStatus,
+}
+
+/// The result of commands.
+pub type Result<T, E = CommandError> = std::result::Result<T, E>;
+
+impl CommandError {
+    /// An error of rbox itself, exit code 125.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), prefixed: true, hints: Vec::new(), status: ExitStatus::ERROR }
+    }
+
+    /// An error whose text is printed as it is: the few that podman prints without `Error: `.
+    pub fn plain(message: impl Into<String>) -> Self {
+        Self { prefixed: false, ..Self::new(message) }
+    }
+
+    /// An error of the flags of `command_path`, with the pointer to its help.
+    pub fn usage(message: impl Display, command_path: &str) -> Self {
+        Self::new(format!("{message}\nSee '{command_path} --help'"))
+    }
+
+    /// A failure about which nothing (more) is to be said.
+    #[must_use]
+    pub fn silent(status: ExitStatus) -> Self {
+        Self { status, ..Self::new("") }
+    }
+
+    /// Replaces the exit code.
+    #[must_use]
+    pub fn with_status(mut self, status: ExitStatus) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// Adds a hint: a command or setting that works.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Puts what was being done in front of the message.
+    #[must_use]
+    pub fn context(mut self, doing: impl Display) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
+    }
+
+    /// The exit code.
+    #[must_use]
+    pub fn status(&self) -> ExitStatus {
+        self.status
+    }
+
+    /// The text after `Error: `.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The lines to print, if there is anything to say.
+    #[must_use]
+    pub fn headline(&self) -> Option<String> {
+        match (self.message.is_empty(), self.prefixed) {
+            (true, _) => None,
+            (false, true) => Some(format!("Error: {}", self.message)),
+            (false, false) => Some(self.message.clone()),
+        }
+    }
+
+    /// The hints, in order.
+    #[must_use]
+    pub fn hints(&self) -> &[String] {
+        &self.hints
+    }
+
+    /// Joins an error and its sources with colons, as podman prints them.
+    fn from_chain(error: &(dyn StdError + 'static)) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            let _ = write!(message, ": {}", describe(cause));
+            source = cause.source();
+        }
+        Self { hints: hints::for_error(error), ..Self::new(message) }
+    }
+}
+
+/// The text of one error of a chain. The standard library appends
+/// `(os error 2)` to an errno; podman and every script print it bare.
+fn describe(error: &(dyn StdError + 'static)) -> String {
+    let text = error.to_string();
+    match error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
+        Some(errno) => {
+            let bare = text.strip_suffix(&format!(" (os error {errno})")).unwrap_or(&text);
+            lower_first(bare)
+        }
+        None => text,
+    }
+}
+
+fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    chars.next().map_or_else(String::new, |c| c.to_lowercase().chain(chars).collect())
+}
+
+impl From<io::Error> for CommandError {
+    /// Only for the terminal and pipes of this process: a file belongs to an error that names it.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            // The reader of a pipe has gone: `rbox ps | head -1` is no failure to report.
+            return Self::silent(ExitStatus::SUCCESS);
+        }
+        Self::new(describe(&error))
+    }
+}
+
+/// Each library error that `?` turns into a [`CommandError`]: add yours.
+macro_rules! library_errors {
+    ($($error:ty),+ $(,)?) => {$(
+        impl From<$error> for CommandError {
+            fn from(error: $error) -> Self {
+                Self::from_chain(&error)
+            }
+        }
+    )+};
+}
+
+library_errors! {
+    crate::kernel::Error,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chain_is_joined_with_colons_and_errno_is_bare() {
+        let error = crate::kernel::Error::path("open", "/x", io::Error::from_raw_os_error(2));
+        assert_eq!(CommandError::from(error).message(), "open /x: no such file or directory");
+    }
+
+    #[test]
+    fn vanished_reader_is_quiet() {
+        let error = CommandError::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!((error.message(), error.status()), ("", ExitStatus::SUCCESS));
+    }
+}

@@ -1,0 +1,123 @@
+//! The options before (and after) the command name.
+//!
+//! They are podman's. What rbox has no counterpart for is refused by
+//! the parser as an unknown flag; nothing is taken and then ignored.
+
+use std::path::PathBuf;
+
+use super::error::{CommandError, Result};
+use super::exit::ExitStatus;
+use super::ui::{Level, Ui};
+use crate::engine::Options;
+
+/// Manage pods, containers and images
+#[derive(Debug, Clone, clap::Args)]
+pub struct GlobalArgs {
+    /// Cgroup manager to use ("cgroupfs"|"systemd")
+    #[arg(long, value_name = "string")]
+    pub cgroup_manager: Option<String>,
+    /// Set the CDI spec directory path (may be set multiple times)
+    #[arg(long, value_name = "stringArray")]
+    pub cdi_spec_dir: Vec<PathBuf>,
+    /// Docker compatibility, force setting of log-level
+    #[arg(long, short = 'D', hide = true)]
+    pub debug: bool,
+    /// Events backend to use ("file"|"journald"|"none")
+    #[arg(long, value_name = "string")]
+    pub events_backend: Option<String>,
+    /// Set the OCI hooks directory path (may be set multiple times)
+    #[arg(long, value_name = "stringArray")]
+    pub hooks_dir: Vec<PathBuf>,
+    /// Path to the 'image store', different from 'graph root'
+    #[arg(long, value_name = "string")]
+    pub imagestore: Option<PathBuf>,
+    /// Log messages above specified level (trace, debug, info, warn, warning, error, fatal, panic)
+    #[arg(long, value_name = "string", default_value = "warn")]
+    pub log_level: String,
+    /// Load the containers.conf(5) module
+    #[arg(long, value_name = "stringArray")]
+    pub module: Vec<PathBuf>,
+    /// Path of the configuration directory for networks
+    #[arg(long, value_name = "string", alias = "cni-config-dir")]
+    pub network_config_dir: Option<PathBuf>,
+    /// Do not output to stdout
+    #[arg(long, hide = true)]
+    pub noout: bool,
+    /// Send output (stdout) to a file
+    #[arg(long, value_name = "string")]
+    pub out: Option<PathBuf>,
+    /// Path to the directory in which images, containers and volumes are stored
+    #[arg(long, value_name = "string")]
+    pub root: Option<PathBuf>,
+    /// Path to the directory in which volatile state is stored
+    #[arg(long, value_name = "string")]
+    pub runroot: Option<PathBuf>,
+    /// Path to an OCI-compatible binary that runs containers instead of rbox itself
+    #[arg(long, value_name = "string")]
+    pub runtime: Option<PathBuf>,
+    /// Add global flags for the container runtime
+    #[arg(long, value_name = "stringArray")]
+    pub runtime_flag: Vec<String>,
+    /// Select which storage driver is used to manage storage of images and containers
+    #[arg(long, value_name = "string")]
+    pub storage_driver: Option<String>,
+    /// Used to pass an option to the storage driver
+    #[arg(long, value_name = "stringArray")]
+    pub storage_opt: Vec<String>,
+    /// Path to the directory for volatile state of the engine
+    #[arg(long, value_name = "string")]
+    pub tmpdir: Option<PathBuf>,
+    /// Path to the volume directory in which volume data is stored
+    #[arg(long, value_name = "string")]
+    pub volumepath: Option<PathBuf>,
+}
+
+impl GlobalArgs {
+    /// Applies what concerns the terminal to `ui`.
+    ///
+    /// # Errors
+    /// Fails on a log level that does not exist (exit code 1, as podman).
+    pub fn apply(&self, ui: &mut Ui) -> Result<()> {
+        let refuse = |text: String| Err(CommandError::plain(text).with_status(ExitStatus::NO));
+        let level = match (self.debug, self.log_level.to_lowercase().as_str()) {
+            (true, "warn") | (false, "debug") => Level::Debug,
+            (true, _) => return refuse("Setting --log-level and --debug is not allowed".to_owned()),
+            (false, "trace") => Level::Trace,
+            (false, "info") => Level::Info,
+            (false, "warn" | "warning") => Level::Warning,
+            (false, "error" | "fatal" | "panic") => Level::Error,
+            (false, _) => {
+                return refuse(format!(
+                    "Log Level {:?} is not supported, choose from: {LOG_LEVELS}",
+                    self.log_level
+                ));
+            }
+        };
+        ui.set_level(level);
+        Ok(())
+    }
+
+    /// What the engine needs of them.
+    #[must_use]
+    pub fn into_options(self) -> Options {
+        Options {
+            root: self.root,
+            runroot: self.runroot,
+            image_store: self.imagestore,
+            storage_driver: self.storage_driver,
+            storage_options: self.storage_opt,
+            tmpdir: self.tmpdir,
+            volume_path: self.volumepath,
+            network_config_dir: self.network_config_dir,
+            modules: self.module,
+            runtime: self.runtime,
+            runtime_flags: self.runtime_flag,
+            cgroup_manager: self.cgroup_manager,
+            events_backend: self.events_backend,
+            hooks_dirs: self.hooks_dir,
+            cdi_spec_dirs: self.cdi_spec_dir,
+        }
+    }
+}
+
+const LOG_LEVELS: &str = "trace, debug, info, warn, warning, error, fatal, panic";

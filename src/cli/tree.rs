@@ -1,0 +1,196 @@
+//! Looks commands up in the table and builds them for clap.
+//!
+//! Only the one command that runs is built: building all of them costs more
+//! than the rest of the start.
+
+use clap::Command;
+
+use super::commands::{COMMANDS, GROUPS, Group, Spec};
+use super::globals::GlobalArgs;
+
+/// A place in the tree.
+#[derive(Debug, Clone, Copy)]
+pub enum Node {
+    /// The program itself.
+    Root,
+    /// A noun.
+    Group(&'static Group),
+    /// A command, by the name at `index` of its names.
+    Command {
+        /// Its row.
+        spec: &'static Spec,
+        /// Which of the names in the row was used.
+        index: usize,
+    },
+}
+
+/// One name of a command: the noun it stands under, the word, its aliases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    /// The noun, or nothing at the top.
+    pub group: Option<&'static str>,
+    /// The word.
+    pub word: &'static str,
+    aliases: &'static str,
+}
+
+impl Name {
+    fn parse(text: &'static str) -> Self {
+        let (group, words) = match text.split_once(' ') {
+            Some((group, words)) => (Some(group), words),
+            None => (None, text),
+        };
+        let (word, aliases) = words.split_once('|').unwrap_or((words, ""));
+        Self { group, word, aliases }
+    }
+
+    /// The other words.
+    pub fn aliases(self) -> impl Iterator<Item = &'static str> {
+        self.aliases.split('|').filter(|alias| !alias.is_empty())
+    }
+
+    fn is_called(self, word: &str) -> bool {
+        self.word == word || self.aliases().any(|alias| alias == word)
+    }
+}
+
+impl Node {
+    /// The node that `word` leads to from here.
+    #[must_use]
+    pub fn child(self, word: &str) -> Option<Self> {
+        let group = match self {
+            Self::Root => None,
+            Self::Group(group) => Some(group.name),
+            Self::Command { .. } => return None,
+        };
+        let command = names().find(|(name, ..)| name.group == group && name.is_called(word));
+        if let Some((_, spec, index)) = command {
+            return Some(Self::Command { spec, index });
+        }
+        GROUPS.iter().find(|g| group.is_none() && g.name == word && !g.is_empty()).map(Self::Group)
+    }
+
+    /// Everything below this node, sorted by name.
+    #[must_use]
+    pub fn children(self) -> Vec<Self> {
+        let group = match self {
+            Self::Root => None,
+            Self::Group(group) => Some(group.name),
+            Self::Command { .. } => return Vec::new(),
+        };
+        let mut found: Vec<Self> = names()
+            .filter(|(name, ..)| name.group == group)
+            .map(|(_, spec, index)| Self::Command { spec, index })
+            .collect();
+        if group.is_none() {
+            found.extend(GROUPS.iter().filter(|g| !g.is_empty()).map(Self::Group));
+        }
+        found.sort_by_key(|node| node.word());
+        found
+    }
+
+    /// The word that leads here.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Root => "",
+            Self::Group(group) => group.name,
+            Self::Command { spec, index } => Name::parse(spec.names[index]).word,
+        }
+    }
+
+    /// The other words that lead here.
+    #[must_use]
+    pub fn aliases(self) -> Vec<&'static str> {
+        match self {
+            Self::Root | Self::Group(_) => Vec::new(),
+            Self::Command { spec, index } => Name::parse(spec.names[index]).aliases().collect(),
+        }
+    }
+
+    /// Whether lists leave it out.
+    #[must_use]
+    pub fn is_hidden(self) -> bool {
+        matches!(self, Self::Group(group) if group.hidden)
+    }
+
+    /// The words from the program to here, as in `rbox container ps`.
+    #[must_use]
+    pub fn path(self, program: &str) -> String {
+        match self {
+            Self::Root => program.to_owned(),
+            Self::Group(group) => format!("{program} {}", group.name),
+            Self::Command { spec, index } => {
+                let name = Name::parse(spec.names[index]);
+                match name.group {
+                    Some(group) => format!("{program} {group} {}", name.word),
+                    None => format!("{program} {}", name.word),
+                }
+            }
+        }
+    }
+
+    /// This node for clap, with its arguments and nothing below it.
+    #[must_use]
+    pub fn build(self) -> Command {
+        let bare = Command::new(self.word()).disable_help_flag(true).disable_version_flag(true);
+        match self {
+            Self::Root => globals(),
+            Self::Group(group) => bare.about(group.about),
+            Self::Command { spec, .. } => built((spec.augment)(bare)),
+        }
+    }
+}
+
+impl Group {
+    fn is_empty(&self) -> bool {
+        !names().any(|(name, ..)| name.group == Some(self.name))
+    }
+}
+
+/// The program's own options for clap.
+#[must_use]
+pub fn globals() -> Command {
+    let bare = Command::new("rbox").disable_help_flag(true).disable_version_flag(true);
+    built(<GlobalArgs as clap::Args>::augment_args(bare))
+}
+
+/// Resolves what clap leaves implicit, such as how many values an argument takes.
+fn built(mut command: Command) -> Command {
+    command.build();
+    command
+}
+
+fn names() -> impl Iterator<Item = (Name, &'static Spec, usize)> {
+    COMMANDS.iter().flat_map(|spec| {
+        spec.names.iter().enumerate().map(move |(index, text)| (Name::parse(text), spec, index))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_sound() {
+        for (name, spec, index) in names() {
+            let node = Node::Command { spec, index };
+            node.build().debug_assert();
+            assert!(node.build().get_about().is_some(), "{name:?} has no description");
+            assert!(
+                name.group.is_none_or(|group| GROUPS.iter().any(|known| known.name == group)),
+                "{name:?} is under an unknown noun"
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut seen = std::collections::HashSet::new();
+        for (name, ..) in names() {
+            for word in std::iter::once(name.word).chain(name.aliases()) {
+                assert!(seen.insert((name.group, word)), "{name:?}: {word} is taken");
+            }
+        }
+    }
+}
