@@ -1,1 +1,15 @@
 //! Image references, manifests, registries, pull and load.
+
+pub mod config;
+pub mod manifest;
+pub mod platform;
+pub mod progress;
+pub mod reference;
+pub mod request;
+
+pub use config::ImageConfig;
+pub use manifest::{Descriptor, Document, Index, Manifest, ManifestError};
+pub use platform::Platform;
+pub use progress::{Event, Progress};
+pub use reference::{Reference, ReferenceError};
+pub use request::{Credentials, PullPolicy, PullRequest, RegistryOptions};

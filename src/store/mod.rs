@@ -1,1 +1,5 @@
 //! The content store.
+
+pub mod digest;
+
+pub use digest::Digest;
