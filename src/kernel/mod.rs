@@ -5,5 +5,9 @@
 
 pub mod error;
 pub mod idmap;
+pub mod poll;
+pub mod signal;
+pub mod socket;
+pub mod tty;
 
 pub use error::{Error, Result};
