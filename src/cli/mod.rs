@@ -49,6 +49,7 @@
 //!   `.with_status(ExitStatus::NO)` for another code than 125.
 //! - Output only by [`ui::Ui`]: `ui.data(line)?` for stdout, `ui.status`, `ui.warn`.
 
+pub mod args;
 pub mod commands;
 pub mod error;
 pub mod exit;

@@ -1,0 +1,100 @@
+//! Flags that name a container, and those of its image.
+
+use std::path::PathBuf;
+
+use super::super::go;
+use crate::cli::values::go_bool;
+
+/// Names, labels, files that identify the container.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct IdentityArgs {
+    /// Add annotations to container (key=value)
+    #[arg(long, value_name = "stringArray")]
+    pub annotation: Vec<String>,
+    /// Write the container ID to the file
+    #[arg(long, value_name = "string")]
+    pub cidfile: Option<PathBuf>,
+    /// Path to the file that will receive the PID of the monitor
+    #[arg(long, value_name = "string")]
+    pub conmon_pidfile: Option<PathBuf>,
+    /// Set metadata on container
+    #[arg(long, short, value_name = "stringArray")]
+    pub label: Vec<String>,
+    /// Read in a line delimited file of labels
+    #[arg(long, value_name = "stringArray")]
+    pub label_file: Vec<PathBuf>,
+    /// Logging driver for the container
+    #[arg(long, value_name = "string")]
+    pub log_driver: Option<String>,
+    /// Logging driver options
+    #[arg(long, value_name = "stringArray")]
+    pub log_opt: Vec<String>,
+    /// Assign a name to the container
+    #[arg(long, value_name = "string")]
+    pub name: Option<String>,
+    /// Write the container process ID to the file
+    #[arg(long, value_name = "string")]
+    pub pidfile: Option<PathBuf>,
+    /// If a container with the same name exists, replace it
+    #[arg(long)]
+    pub replace: bool,
+    /// Add one or more requirement containers that must be started before this container will start
+    #[arg(long, value_name = "strings")]
+    pub requires: Vec<String>,
+    /// Remove container and any anonymous unnamed volume associated with the container after exit
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
+    pub rm: Option<bool>,
+}
+
+/// Which image, and how it is pulled.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ImageArgs {
+    /// Use ARCH instead of the architecture of the machine for choosing images
+    #[arg(long, alias = "override-arch", value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Path of the authentication file. Use REGISTRY_AUTH_FILE environment variable to override
+    #[arg(long, value_name = "string")]
+    pub authfile: Option<PathBuf>,
+    /// Pathname of a directory containing TLS certificates and keys
+    #[arg(long, value_name = "Pathname")]
+    pub cert_dir: Option<PathBuf>,
+    /// Credentials (USERNAME:PASSWORD) to use for authenticating to a registry
+    #[arg(long, value_name = "credentials")]
+    pub creds: Option<String>,
+    /// Key needed to decrypt the image (e.g. /path/to/key.pem)
+    #[arg(long, value_name = "stringArray")]
+    pub decryption_key: Vec<String>,
+    /// This is a Docker specific option and is a NOOP
+    #[arg(long)]
+    pub disable_content_trust: bool,
+    /// Use OS instead of the running OS for choosing images
+    #[arg(long, alias = "override-os", value_name = "OS")]
+    pub os: Option<String>,
+    /// Specify the platform for selecting the image. (Conflicts with --arch and --os)
+    #[arg(long, value_name = "string")]
+    pub platform: Option<String>,
+    /// Pull image policy ("always"|"missing"|"never"|"newer")
+    #[arg(long, value_name = "string")]
+    pub pull: Option<String>,
+    /// Suppress output information when pulling images
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Number of times to retry in case of failure when performing pull
+    #[arg(long, value_name = "uint", value_parser = go::parse_u32)]
+    pub retry: Option<u32>,
+    /// Delay between retries in case of pull failures
+    #[arg(long, value_name = "string")]
+    pub retry_delay: Option<String>,
+    /// The first argument is not an image but the rootfs to the exploded container
+    #[arg(long)]
+    pub rootfs: bool,
+    /// Pathname of signature policy file (not usually used)
+    #[arg(long, value_name = "Pathname", hide = true)]
+    pub signature_policy: Option<PathBuf>,
+    /// Require HTTPS and verify certificates when contacting registries for pulling images
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
+    pub tls_verify: Option<bool>,
+    /// Use VARIANT instead of the running architecture variant for choosing images
+    #[arg(long, alias = "override-variant", value_name = "VARIANT")]
+    pub variant: Option<String>,
+}
