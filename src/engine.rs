@@ -1,6 +1,9 @@
 //! Opens the handles that commands work with, and nothing else.
 
+use std::cell::OnceCell;
 use std::path::PathBuf;
+
+use crate::config::{self, Env, PathOptions, Paths};
 
 /// What the options before the command name say.
 #[derive(Debug, Clone, Default)]
@@ -37,17 +40,48 @@ pub struct Options {
     pub cdi_spec_dirs: Vec<PathBuf>,
 }
 
-/// The handles of one process.
+/// The handles of one process, each opened when it is first asked for.
 #[derive(Debug)]
 pub struct Engine {
     /// The options before the command name.
     pub options: Options,
+    env: OnceCell<Env>,
+    paths: OnceCell<Paths>,
 }
 
 impl Engine {
     /// Takes the options; everything else opens on demand.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options }
+        Self { options, env: OnceCell::new(), paths: OnceCell::new() }
     }
+
+    /// The environment of this process.
+    pub fn env(&self) -> &Env {
+        self.env.get_or_init(Env::capture)
+    }
+
+    /// Where rbox keeps its files.
+    ///
+    /// # Errors
+    /// When there is no home, or no safe place for volatile state.
+    pub fn paths(&self) -> config::Result<&Paths> {
+        get_or_open(&self.paths, || {
+            let options = PathOptions {
+                root: self.options.root.clone(),
+                runroot: self.options.runroot.clone(),
+                tmpdir: self.options.tmpdir.clone(),
+            };
+            Paths::find(self.env(), &options)
+        })
+    }
+}
+
+/// Opens what `cell` holds unless that was done before.
+fn get_or_open<T, E>(cell: &OnceCell<T>, open: impl FnOnce() -> Result<T, E>) -> Result<&T, E> {
+    if let Some(value) = cell.get() {
+        return Ok(value);
+    }
+    let value = open()?;
+    Ok(cell.get_or_init(|| value))
 }
