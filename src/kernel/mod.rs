@@ -3,9 +3,18 @@
 //! Nothing here knows what a container or an image is. Each wrapper makes one
 //! system call and fails with an error that carries its operands.
 
+pub mod cap;
+pub mod cred;
 pub mod error;
 pub mod idmap;
+pub mod keyring;
+pub mod mount;
+pub mod ns;
 pub mod poll;
+pub mod prctl;
+pub mod process;
+pub mod rlimit;
+pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod tty;

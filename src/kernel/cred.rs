@@ -1,0 +1,48 @@
+//! Ids of the calling process.
+//!
+//! The C library's `setuid` tells all threads by signals; a process that
+//! changes its ids here has one thread, so the bare system calls are right.
+
+use rustix::process::{Gid, Uid};
+
+use super::{Error, Result};
+
+/// Sets the supplementary groups.
+pub fn set_groups(groups: &[u32]) -> Result<()> {
+    let groups: Vec<Gid> = groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    rustix::thread::set_thread_groups(&groups)
+        .map_err(|errno| Error::call("setgroups", format!("{} groups", groups.len()), errno))
+}
+
+/// Sets the real, effective and saved group id.
+pub fn set_gid(gid: u32) -> Result<()> {
+    let id = Gid::from_raw(gid);
+    rustix::thread::set_thread_res_gid(id, id, id)
+        .map_err(|errno| Error::call("setresgid", gid.to_string(), errno))
+}
+
+/// Sets the real, effective and saved user id.
+pub fn set_uid(uid: u32) -> Result<()> {
+    let id = Uid::from_raw(uid);
+    rustix::thread::set_thread_res_uid(id, id, id)
+        .map_err(|errno| Error::call("setresuid", uid.to_string(), errno))
+}
+
+/// The effective user id.
+#[must_use]
+pub fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+/// The effective group id.
+#[must_use]
+pub fn effective_gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
+
+/// Keeps the permitted capabilities when the user id leaves 0; the next exec
+/// clears this again.
+pub fn set_keep_capabilities(keep: bool) -> Result<()> {
+    rustix::thread::set_keep_capabilities(keep)
+        .map_err(|errno| Error::call("prctl(PR_SET_KEEPCAPS)", "", errno))
+}

@@ -1,0 +1,126 @@
+//! Errors of the runtime.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::config::ErrorKind;
+use crate::kernel;
+
+/// Shorthand for results of the runtime.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What a [`super::Host`] may fail with.
+pub type HostError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a container or a process in it could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The spec asks for something that is wrong or forbidden.
+    #[error("invalid {what}: {why}")]
+    Invalid {
+        /// The part of the spec.
+        what: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The spec asks for something that rbox cannot do yet.
+    #[error("not supported yet: {what}")]
+    Unsupported {
+        /// The feature.
+        what: String,
+    },
+    /// The program does not exist.
+    #[error("{}", if *searched { format!("executable file `{program}` not found in $PATH: No such file or directory") } else { format!("exec: `{program}`: No such file or directory") })]
+    ProgramNotFound {
+        /// The program as named.
+        program: String,
+        /// Whether `$PATH` was searched.
+        searched: bool,
+    },
+    /// The program exists but cannot be run.
+    #[error("exec: `{program}`")]
+    ProgramNotExecutable {
+        /// The program as named.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A step inside the container failed.
+    #[error("{doing}")]
+    Step {
+        /// What was being done, with its operands.
+        doing: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The container's process ended before its program could start.
+    #[error("the container's first process ended before its program started ({how})")]
+    ChildDied {
+        /// How it ended.
+        how: String,
+    },
+    /// A hook failed.
+    #[error("hook {}: {why}", path.display())]
+    Hook {
+        /// Its program.
+        path: PathBuf,
+        /// Its exit status and what it wrote.
+        why: String,
+    },
+    /// The caller could not prepare its part, such as the network.
+    #[error("cannot prepare the container's surroundings")]
+    Host(#[source] HostError),
+    /// A system call outside the container failed.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+}
+
+impl Error {
+    /// Builds an [`Error::Invalid`].
+    pub fn invalid(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Invalid { what: what.into(), why: why.into() }
+    }
+
+    /// Builds an [`Error::Unsupported`].
+    pub fn unsupported(what: impl Into<String>) -> Self {
+        Self::Unsupported { what: what.into() }
+    }
+
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid { .. } => ErrorKind::InvalidInput,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::ProgramNotFound { .. } => ErrorKind::NotFound,
+            Self::ProgramNotExecutable { .. } => ErrorKind::Denied,
+            Self::Step { source, .. } => kind_of(source),
+            Self::Kernel(error) => kind_of(error.io()),
+            Self::ChildDied { .. } | Self::Hook { .. } | Self::Host(_) => ErrorKind::Internal,
+        }
+    }
+
+    /// The exit code of a command that ran this container or process: 127
+    /// where the program was not found, 126 where it cannot be invoked, 125
+    /// for everything else.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::ProgramNotFound { .. } => 127,
+            Self::ProgramNotExecutable { .. } => 126,
+            _ => 125,
+        }
+    }
+}
+
+fn kind_of(error: &io::Error) -> ErrorKind {
+    match error.raw_os_error() {
+        Some(libc::ENOENT) => ErrorKind::NotFound,
+        Some(libc::EEXIST) => ErrorKind::Conflict,
+        Some(libc::EINVAL | libc::ENOTDIR | libc::ENAMETOOLONG | libc::ELOOP) => ErrorKind::InvalidInput,
+        Some(libc::EPERM | libc::EACCES | libc::EROFS) => ErrorKind::Denied,
+        Some(libc::ENOSYS | libc::EOPNOTSUPP | libc::ENODEV) => ErrorKind::Unsupported,
+        Some(libc::EBUSY | libc::EAGAIN) => ErrorKind::Busy,
+        _ => ErrorKind::Internal,
+    }
+}

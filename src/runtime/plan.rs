@@ -1,0 +1,313 @@
+//! The plan of a container: plain data that says everything about it.
+//!
+//! A plan is made from an OCI runtime spec by [`Plan::from_spec`], or field by
+//! field. It holds no descriptor and no kernel state, so it can be compared,
+//! printed and tested without a kernel. Once the child is cloned nothing is
+//! decided any more: the plan is carried out.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::cap::CapabilitySet;
+use crate::kernel::idmap::IdMaps;
+use crate::kernel::mount::Attributes;
+use crate::kernel::rlimit::Resource;
+use crate::kernel::seccomp::Instruction;
+
+/// Everything about one container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Where the root file system comes from.
+    pub root: RootSource,
+    /// Whether the root file system is mounted read-only.
+    pub root_read_only: bool,
+    /// Propagation of the root mount, one of `kernel::mount::{PRIVATE, SLAVE, SHARED, UNBINDABLE}`.
+    pub root_propagation: u64,
+    /// The namespaces.
+    pub namespaces: Namespaces,
+    /// Host name, in an own UTS namespace.
+    pub host_name: Option<String>,
+    /// NIS domain name, in an own UTS namespace.
+    pub domain_name: Option<String>,
+    /// Mounts, in the order in which they are made.
+    pub mounts: Vec<Mount>,
+    /// Device nodes beside the six that every container has.
+    pub devices: Vec<Device>,
+    /// Paths inside that show nothing.
+    pub masked_paths: Vec<PathBuf>,
+    /// Paths inside that cannot be written.
+    pub read_only_paths: Vec<PathBuf>,
+    /// Kernel parameters (dotted names) of the container's own namespaces.
+    pub sysctls: Vec<(String, String)>,
+    /// The first process.
+    pub process: Process,
+    /// Programs of the administrator to run at fixed points.
+    pub hooks: Hooks,
+    /// The cgroup, where there is one.
+    pub cgroup: Option<CgroupPlan>,
+    /// Whether the container gets a session keyring of its own (it always should).
+    pub new_keyring: bool,
+    /// Run rbox's small init as pid 1 and the program as its child.
+    pub init: bool,
+    /// What hooks are told about the container.
+    pub identity: Identity,
+}
+
+/// What the state document for hooks says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The container's id.
+    pub id: String,
+    /// The bundle directory.
+    pub bundle: PathBuf,
+    /// The spec's annotations.
+    pub annotations: Vec<(String, String)>,
+}
+
+/// Where the root file system comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RootSource {
+    /// An existing directory, which becomes the root by a bind mount.
+    Bind(PathBuf),
+    /// An overlay, mounted inside the container's own namespaces.
+    Overlay(Overlay),
+}
+
+/// An overlay file system.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlay {
+    /// Directory to which `lowers` are relative, so that mountinfo inside shows no host path.
+    pub lower_base: PathBuf,
+    /// Lower directories, the topmost first.
+    pub lowers: Vec<PathBuf>,
+    /// Directory to which `upper` and `work` are relative; unused without them.
+    pub upper_base: PathBuf,
+    /// The writable directory; without it the overlay is read-only.
+    pub upper: Option<PathBuf>,
+    /// The work directory that belongs to `upper`.
+    pub work: Option<PathBuf>,
+    /// Do not sync the upper directory: its content is worth nothing after a crash.
+    pub volatile: bool,
+}
+
+/// How the container relates to one kind of namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Membership {
+    /// A new namespace.
+    #[default]
+    New,
+    /// The caller's.
+    Host,
+    /// The one behind this file, such as `/proc/PID/ns/net`.
+    Join(PathBuf),
+}
+
+/// The user namespace of the container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UserNamespace {
+    /// A new one with these maps; outside ids are the caller's.
+    New(IdMaps),
+    /// The caller's.
+    Host,
+    /// The one behind this file.
+    Join(PathBuf),
+}
+
+/// All namespaces of the container. The mount namespace is always new.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Namespaces {
+    /// User ids and capabilities.
+    pub user: UserNamespace,
+    /// Process ids.
+    pub pid: Membership,
+    /// Network.
+    pub network: Membership,
+    /// Host name.
+    pub uts: Membership,
+    /// Message queues and shared memory.
+    pub ipc: Membership,
+    /// Root of the cgroup tree.
+    pub cgroup: Membership,
+    /// Clock offsets.
+    pub time: Membership,
+    /// Offsets (seconds, nanoseconds) of a new time namespace: monotonic, boot.
+    pub time_offsets: Option<TimeOffsets>,
+}
+
+/// Offsets of a time namespace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeOffsets {
+    /// Of `CLOCK_MONOTONIC`: seconds and nanoseconds.
+    pub monotonic: (i64, u32),
+    /// Of `CLOCK_BOOTTIME`: seconds and nanoseconds.
+    pub boot: (i64, u32),
+}
+
+/// One mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path inside the container.
+    pub destination: PathBuf,
+    /// What is mounted.
+    pub source: MountSource,
+    /// Attributes of this mount alone.
+    pub attributes: Attributes,
+    /// Attributes of this mount and all below it (`rro`, propagation `rslave` …).
+    pub recursive_attributes: Attributes,
+    /// Copy what the image holds at the destination into the new tmpfs.
+    pub copy_up: bool,
+}
+
+/// What a mount shows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MountSource {
+    /// A host file or directory.
+    Bind {
+        /// The host path.
+        path: PathBuf,
+        /// Whether mounts below it come along.
+        recursive: bool,
+    },
+    /// A file system of its own.
+    FileSystem {
+        /// Its type: `proc`, `tmpfs` …
+        kind: String,
+        /// What mountinfo shows as the source.
+        source: String,
+        /// Options of the file system: key and value.
+        options: Vec<(String, Option<String>)>,
+    },
+    /// The container's cgroup, or the host's one read-only where it has none.
+    Cgroup,
+    /// An overlay.
+    Overlay(Overlay),
+}
+
+/// A device node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Device {
+    /// Path inside the container.
+    pub path: PathBuf,
+    /// What it is.
+    pub kind: DeviceKind,
+    /// Major number.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+    /// Permission bits, where the node is made and not bound.
+    pub mode: Option<u32>,
+    /// Owner inside, where the node is made and not bound.
+    pub uid: Option<u32>,
+    /// Group inside, where the node is made and not bound.
+    pub gid: Option<u32>,
+}
+
+/// Kinds of device nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeviceKind {
+    /// Character device.
+    Character,
+    /// Block device.
+    Block,
+    /// Named pipe.
+    Fifo,
+}
+
+/// A process inside a container: the first one, or one of `exec`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// The command line; never empty.
+    pub arguments: Vec<String>,
+    /// `NAME=value` entries.
+    pub environment: Vec<String>,
+    /// Working directory, absolute.
+    pub cwd: PathBuf,
+    /// Whether the process runs on a terminal of the container.
+    pub terminal: bool,
+    /// Width and height of that terminal, if known.
+    pub console_size: Option<(u16, u16)>,
+    /// User id inside.
+    pub uid: u32,
+    /// Group id inside.
+    pub gid: u32,
+    /// Supplementary groups inside.
+    pub groups: Vec<u32>,
+    /// File mode creation mask.
+    pub umask: Option<u32>,
+    /// Capability sets.
+    pub capabilities: Capabilities,
+    /// Resource limits: soft and hard, `u64::MAX` is unlimited.
+    pub limits: Vec<(Resource, u64, u64)>,
+    /// No exec gains privileges.
+    pub no_new_privileges: bool,
+    /// Score for the out-of-memory killer.
+    pub oom_score_adjustment: Option<i32>,
+    /// System call filter.
+    pub seccomp: Option<Filter>,
+    /// Execution domain, such as 32-bit.
+    pub personality: Option<u64>,
+}
+
+/// The five capability sets. What a spec leaves out is empty, not inherited.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capabilities {
+    /// What exec can give at most.
+    pub bounding: CapabilitySet,
+    /// What counts now.
+    pub effective: CapabilitySet,
+    /// What may be made effective.
+    pub permitted: CapabilitySet,
+    /// What passes an exec of a file with capabilities.
+    pub inheritable: CapabilitySet,
+    /// What passes an exec for users other than root.
+    pub ambient: CapabilitySet,
+}
+
+/// A compiled seccomp filter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// The program.
+    pub program: Vec<Instruction>,
+    /// `kernel::seccomp::FLAG_…`.
+    pub flags: u64,
+}
+
+/// Hooks by the point at which they run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hooks {
+    /// Deprecated form of `create_runtime`.
+    pub prestart: Vec<Hook>,
+    /// In the runtime's namespaces, once the container's exist.
+    pub create_runtime: Vec<Hook>,
+    /// In the container's namespaces, before its root is entered.
+    pub create_container: Vec<Hook>,
+    /// In the container, before the program.
+    pub start_container: Vec<Hook>,
+    /// In the runtime's namespaces, after the start.
+    pub post_start: Vec<Hook>,
+    /// In the runtime's namespaces, after the deletion.
+    pub post_stop: Vec<Hook>,
+}
+
+/// A program of the administrator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hook {
+    /// Absolute path.
+    pub path: PathBuf,
+    /// Arguments with argv\[0\]; empty means the path alone.
+    pub arguments: Vec<String>,
+    /// Its whole environment.
+    pub environment: Vec<String>,
+    /// Seconds after which it is killed.
+    pub timeout: Option<u32>,
+}
+
+/// The cgroup of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupPlan {
+    /// Path below the cgroup of the caller; created if it does not exist.
+    pub path: PathBuf,
+    /// Controller files and what is written to them, such as `pids.max`.
+    pub settings: Vec<(String, String)>,
+}
