@@ -222,7 +222,7 @@ mod tests {
     fn endless_ranges_stop_at_the_largest_id() {
         let half = SubIdRange { start: 1, count: u32::MAX - 1 };
         let map = with_ranges(0, &[half, half]);
-        assert_eq!(map.len(), 3);
+        assert_eq!(map.len(), 2, "the first range leaves no id");
         assert_eq!(map.iter().map(|line| u64::from(line.count)).sum::<u64>(), u64::from(u32::MAX));
     }
 
