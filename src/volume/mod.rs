@@ -1,10 +1,19 @@
 //! Mount specifications and named volumes.
 //!
-//! `-v`, `--mount` and `--tmpfs` are parsed to [`Mount`], plain data that is kept
-//! in the container record and from which the OCI mounts are made. Parsing does no
-//! I/O; what needs the file system (does the source exist, which volume is it) is
-//! asked when the container is created.
+//! `-v`, `--mount` and `--tmpfs` are parsed to [`Mount`], plain data from which the OCI
+//! mounts are made. Parsing looks at text only, except that a `type=glob` pattern is
+//! expanded at once; whether a source exists is asked when the container is created.
 
+pub mod error;
+mod glob;
+mod long;
 pub mod mount;
+pub(crate) mod path;
+mod set;
+mod short;
 
+pub use error::{Error, Result};
+pub use long::parse_mount;
 pub use mount::{Access, Mount, MountOptions, Propagation, Relabel, Source};
+pub use set::{MountFlags, collect};
+pub use short::{parse_tmpfs, parse_volume};

@@ -64,6 +64,8 @@ pub enum Source {
     Glob {
         /// Shell pattern, absolute.
         pattern: String,
+        /// Each match keeps its own path in the container; otherwise it goes below the destination.
+        keep_paths: bool,
     },
 }
 
@@ -93,6 +95,10 @@ pub struct MountOptions {
     pub idmap: Option<String>,
     /// `nocreate` of a volume.
     pub no_create: bool,
+    /// `no-dereference`: a symbolic link is shown as one.
+    pub no_dereference: bool,
+    /// `volume-opt` of a volume that is created by its first use.
+    pub volume_options: Vec<String>,
     /// File system options passed on as they are (`size=`, `mode=`, `max=`, …).
     pub data: Vec<String>,
 }

@@ -1,0 +1,118 @@
+//! Why a mount or a volume is refused. The texts are podman's where scripts look for them.
+
+use std::path::PathBuf;
+
+use crate::config::ErrorKind;
+use crate::kernel;
+
+/// Shorthand for results of this folder.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A mount or volume that cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// `-v` with more than three parts.
+    #[error("{value}: incorrect volume format, should be [host-dir:]ctr-dir[:option]")]
+    Format {
+        /// The value of the flag.
+        value: String,
+    },
+    /// `--mount` is no single CSV record.
+    #[error(
+        "incorrect mount format: should be --mount type=<bind|glob|tmpfs|volume>,[src=<host-dir|volume-name>,]target=<ctr-dir>[,options]: {why}"
+    )]
+    MountFormat {
+        /// What is wrong.
+        why: String,
+    },
+    /// `:/x`.
+    #[error("host directory cannot be empty")]
+    EmptySource,
+    /// A target that is not an absolute path.
+    #[error("invalid container path {path:?}, must be an absolute path")]
+    Destination {
+        /// The target.
+        path: String,
+    },
+    /// `--mount` without a target.
+    #[error("must set volume destination")]
+    NoDestination,
+    /// Two mounts on one target.
+    #[error("{}: duplicate mount destination", path.display())]
+    Duplicate {
+        /// The target.
+        path: PathBuf,
+    },
+    /// A word that is no option of this mount.
+    #[error("{option}: invalid mount option")]
+    Option {
+        /// The word, and more about it.
+        option: String,
+    },
+    /// An option that stands twice, or two that exclude each other.
+    #[error("invalid options {options:?}, can only specify 1 {which} option")]
+    Repeated {
+        /// All options.
+        options: String,
+        /// Which of them.
+        which: &'static str,
+    },
+    /// An option of `--mount` that stands twice.
+    #[error("cannot pass {which} more than once: must provide an argument for option")]
+    Again {
+        /// The option.
+        which: String,
+    },
+    /// An option of `--mount` without its argument.
+    #[error("{option}: must provide an argument for option")]
+    Argument {
+        /// The option.
+        option: String,
+    },
+    /// An option that another type of mount has.
+    #[error("{option:?} option not supported for {kind:?} mount types")]
+    WrongType {
+        /// The option.
+        option: String,
+        /// The type of the mount.
+        kind: &'static str,
+    },
+    /// Not a type of mount.
+    #[error("invalid filesystem type {kind:?}")]
+    Type {
+        /// The word.
+        kind: String,
+    },
+    /// Something whole that is wrong in podman's words.
+    #[error("{0}")]
+    Rule(&'static str),
+    /// `O` together with what it excludes.
+    #[error("can't use 'O' with other options")]
+    OverlayOptions,
+    /// Nothing matches a glob.
+    #[error("no file paths matching glob {pattern:?}")]
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+    },
+    /// Mounts of containers.conf that do not parse.
+    #[error("parsing containers.conf mounts")]
+    Config(#[source] Box<Error>),
+    /// The source does not exist.
+    #[error(transparent)]
+    Kernel(#[from] kernel::Error),
+}
+
+impl Error {
+    /// Classifies the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoMatch { .. } => ErrorKind::NotFound,
+            Self::Kernel(error) if error.io().kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
+            Self::Kernel(_) => ErrorKind::Denied,
+            Self::Config(error) => error.kind(),
+            _ => ErrorKind::InvalidInput,
+        }
+    }
+}
