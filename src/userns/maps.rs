@@ -63,6 +63,8 @@ pub enum SingleReason {
         /// The missing program.
         program: &'static str,
     },
+    /// The no_new_privs flag keeps setuid programs from working.
+    NoNewPrivileges,
     /// rbox was started in a user namespace that has one id only.
     Nested,
 }
@@ -72,6 +74,9 @@ impl fmt::Display for SingleReason {
         match self {
             Self::NoSubIds { file, user, .. } => write!(f, "{file} has no range for {user}"),
             Self::NoHelper { program } => write!(f, "{program} is not installed"),
+            Self::NoNewPrivileges => {
+                f.write_str("this process runs with no_new_privs, so newuidmap and newgidmap cannot work")
+            }
             Self::Nested => f.write_str("the user namespace around this process has a single id"),
         }
     }
@@ -86,7 +91,7 @@ impl SingleReason {
             Self::NoHelper { .. } => {
                 Some("sudo apt-get install uidmap (Debian, Ubuntu) or sudo dnf install shadow-utils (Fedora)")
             }
-            Self::Nested => None,
+            Self::NoNewPrivileges | Self::Nested => None,
         }
     }
 }
@@ -110,8 +115,7 @@ pub fn user_maps(env: &Env) -> UserMaps {
 
 /// The maps of the namespace that this process is root of.
 fn inherited() -> UserMaps {
-    let read = |file| std::fs::read_to_string(file).map(|text| parse_proc_map(&text)).unwrap_or_default();
-    let maps = IdMaps { uid: read("/proc/self/uid_map"), gid: read("/proc/self/gid_map") };
+    let maps = current_maps();
     let many = |lines: &[IdRange]| lines.iter().map(|line| u64::from(line.count)).sum::<u64>() > 1;
     let kind = if many(&maps.uid) && many(&maps.gid) {
         MapKind::Full(MapWriter::Inherited)
@@ -121,13 +125,21 @@ fn inherited() -> UserMaps {
     UserMaps { maps, kind }
 }
 
-/// Root's maps: the ranges granted to root or to `containers`, else every id as it is.
+/// The maps of the namespace that this process is in.
+fn current_maps() -> IdMaps {
+    let read = |file| std::fs::read_to_string(file).map(|text| parse_proc_map(&text)).unwrap_or_default();
+    IdMaps { uid: read("/proc/self/uid_map"), gid: read("/proc/self/gid_map") }
+}
+
+/// Root's maps: the ranges granted to root or to `containers`, else every id that there is, as
+/// it is (in a container that need not be all).
 fn root_maps() -> UserMaps {
     let grants = |file| subid::parse(&read_or_empty(file), &["root", "containers"], 0).ranges;
     let (uids, gids) = (grants(subid::SUBUID_FILE), grants(subid::SUBGID_FILE));
     let maps = if uids.is_empty() || gids.is_empty() {
-        let all = vec![IdRange { inside: 0, outside: 0, count: u32::MAX }];
-        IdMaps { uid: all.clone(), gid: all }
+        let same = |IdRange { inside, count, .. }| IdRange { inside, outside: inside, count };
+        let IdMaps { uid, gid } = current_maps();
+        IdMaps { uid: uid.into_iter().map(same).collect(), gid: gid.into_iter().map(same).collect() }
     } else {
         IdMaps { uid: with_ranges(0, &uids), gid: with_ranges(0, &gids) }
     };
@@ -149,6 +161,9 @@ fn unprivileged_maps(env: &Env) -> UserMaps {
             let user = names.first().map_or_else(|| env.uid().to_string(), |&name| name.to_owned());
             return single(no_sub_ids(file, user, &[&subuid, &subgid]));
         }
+    }
+    if rustix::thread::no_new_privs().unwrap_or(false) {
+        return single(SingleReason::NoNewPrivileges);
     }
     let Some(newuidmap) = env.find_program("newuidmap", []) else {
         return single(SingleReason::NoHelper { program: "newuidmap" });

@@ -3,12 +3,17 @@
 //! Ids on disk are ids of H. Every command that writes the store, and every monitor, is inside.
 //! A process must be single-threaded to enter.
 
+mod cause;
+mod enter;
 pub mod error;
+mod holder;
 pub mod maps;
 
-use crate::config::{Paths, subid};
+use crate::config::subid;
 
+pub use enter::enter;
 pub use error::{Error, Result};
+pub use holder::{HolderRecord, register_holder};
 pub use maps::{MapKind, MapWriter, SingleReason, UserMaps, user_maps};
 
 /// How a process got into H.
@@ -33,26 +38,4 @@ pub fn inside() -> bool {
         && !subid::in_initial_user_namespace()
         && rustix::thread::capabilities(None)
             .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
-}
-
-/// Moves this process into H and makes it root there; it must have one thread.
-///
-/// The namespace of a living holder recorded in `paths` is joined, if its maps are `maps`.
-/// Otherwise the namespace is made.
-pub fn enter(paths: &Paths, maps: &UserMaps) -> Result<Membership> {
-    let _ = (paths, maps);
-    if inside() {
-        return Ok(Membership::Already);
-    }
-    Err(Error::HelperVanished)
-}
-
-/// The record by which other processes find this one as holder of H; dropping it removes the record.
-#[derive(Debug)]
-pub struct HolderRecord {}
-
-/// Announces this process, which is inside of H, as one that others can join.
-pub fn register_holder(paths: &Paths, maps: &UserMaps) -> Result<HolderRecord> {
-    let _ = (paths, maps);
-    Ok(HolderRecord {})
 }
