@@ -6,17 +6,21 @@
 pub mod cap;
 pub mod cred;
 pub mod error;
+pub mod file;
 pub mod idmap;
 pub mod keyring;
 pub mod mount;
 pub mod ns;
+pub mod path;
 pub mod poll;
 pub mod prctl;
 pub mod process;
+pub mod remove;
 pub mod rlimit;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod tty;
+pub mod xattr;
 
 pub use error::{Error, Result};

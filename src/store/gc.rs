@@ -1,0 +1,148 @@
+//! Garbage collection by reachability.
+//!
+//! Roots are the image records and the pins of living processes. Under the exclusive table lock, which
+//! keeps new pins and records out, everything else is moved to the staging directory (one rename an
+//! object: milliseconds); it is deleted after the lock is free. Killed at any point, what was moved is
+//! reclaimed with the staging directory, and what was not is found by the next collection.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use rustix::fs::CWD;
+use rustix::io::Errno;
+
+use super::error::{Error, Result};
+use super::session::{self, Kind};
+use super::table::{references, tag_file};
+use super::{Digest, Store};
+use crate::kernel;
+use crate::kernel::file::Flock;
+
+/// What to do with downloads that were interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partials {
+    /// They stay, to be continued.
+    Keep,
+    /// They go too, unless somebody writes them at this moment.
+    Remove,
+}
+
+/// What a collection removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Blobs.
+    pub blobs: u64,
+    /// Layers.
+    pub layers: u64,
+    /// Their bytes: sizes of blobs, and of layers as recorded.
+    pub bytes: u64,
+}
+
+impl Store {
+    /// Removes what no image and no living process refers to. A damaged image record stops the collection
+    /// (what it refers to is unknown) without an error: deleting must work beside a bad record.
+    pub fn gc(&self, partials: Partials) -> Result<Collected> {
+        self.reclaim_staging();
+        let session = self.session()?;
+        let mut collected = Collected::default();
+        let mut trash = Vec::new();
+        {
+            let table = self.table_exclusive()?;
+            let Some(needed) = self.needed()? else { return Ok(collected) };
+            self.sweep_tags(&table)?;
+            for (kind, dir) in
+                [(Kind::Layer, "layers"), (Kind::Blob, "blobs/sha256"), (Kind::Blob, "blobs/sha512")]
+            {
+                for name in self.list(dir)? {
+                    let digest = digest_of(dir, &name);
+                    if digest.as_ref().is_some_and(|digest| needed.contains(&(kind, digest.clone()))) {
+                        continue;
+                    }
+                    let path = self.data().join(dir).join(&name);
+                    self.count(&mut collected, kind, digest.as_ref(), &path);
+                    let to = session.trash();
+                    match rustix::fs::renameat(CWD, &path, CWD, &to) {
+                        Ok(()) => trash.push(to),
+                        Err(Errno::NOENT) => {}
+                        Err(e) => return Err(failed("rename", &path, e)),
+                    }
+                }
+            }
+        }
+        if partials == Partials::Remove {
+            collected.bytes += self.sweep_partials()?;
+        }
+        for path in trash {
+            session::remove(&path);
+        }
+        Ok(collected)
+    }
+
+    /// Everything that must stay, or nothing where that cannot be known.
+    fn needed(&self) -> Result<Option<HashSet<(Kind, Digest)>>> {
+        let mut needed = self.pinned();
+        for name in self.list("images")? {
+            let Some(id) = name.strip_suffix(".json").and_then(|id| id.parse().ok()) else { continue };
+            match self.image(&id) {
+                Ok(Some(record)) => needed.extend(references(&record)),
+                Ok(None) => {}
+                Err(_) => return Ok(None),
+            }
+        }
+        Ok(Some(needed))
+    }
+
+    /// Removes names whose image is gone: a removal was killed, or the record was deleted by hand.
+    fn sweep_tags(&self, table: &session::TableLock) -> Result<()> {
+        for tag in self.tags()? {
+            if !self.image_path(&tag.image).exists() {
+                self.unlink_record(table, "tags", &tag_file(&tag.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn sweep_partials(&self) -> Result<u64> {
+        let mut bytes = 0;
+        for name in self.list("blobs/partial")? {
+            let path = self.data().join("blobs/partial").join(name);
+            if let Ok(Some(_idle)) = Flock::try_exclusive_existing(&path) {
+                let size = path.metadata().map_or(0, |meta| meta.len());
+                match rustix::fs::unlink(&path) {
+                    Ok(()) => bytes += size,
+                    Err(Errno::NOENT) => {}
+                    Err(e) => return Err(failed("unlink", &path, e)),
+                }
+            }
+        }
+        Ok(bytes)
+    }
+
+    fn count(&self, collected: &mut Collected, kind: Kind, digest: Option<&Digest>, path: &Path) {
+        match kind {
+            Kind::Blob => {
+                collected.blobs += 1;
+                collected.bytes += path.metadata().map_or(0, |meta| meta.len());
+            }
+            Kind::Layer => {
+                collected.layers += 1;
+                let layer = digest.and_then(|digest| self.layer(digest).ok().flatten());
+                collected.bytes += layer.map_or(0, |layer| layer.record().size);
+            }
+        }
+    }
+}
+
+/// The digest that a file of the store is named for; nothing for a stray file, which nobody needs.
+fn digest_of(dir: &str, name: &str) -> Option<Digest> {
+    let algorithm = match dir.strip_prefix("blobs/") {
+        Some(algorithm) => algorithm,
+        None if name.len() == 128 => "sha512",
+        None => "sha256",
+    };
+    format!("{algorithm}:{name}").parse().ok()
+}
+
+fn failed(call: &'static str, path: &Path, errno: Errno) -> Error {
+    Error::Kernel { action: "collect garbage", source: kernel::Error::path(call, path, errno) }
+}
