@@ -54,12 +54,14 @@ pub mod commands;
 pub mod error;
 pub mod exit;
 pub mod flags;
+pub mod format;
 pub mod globals;
 pub mod help;
 pub mod hints;
 pub mod invocation;
 pub mod tree;
 pub mod ui;
+pub mod units;
 pub mod values;
 
 use std::ffi::OsString;
