@@ -150,10 +150,7 @@ macro_rules! library_errors {
 }
 
 library_errors! {
-    crate::config::Error,
     crate::kernel::Error,
-    crate::network::Error,
-    crate::userns::Error,
 }
 
 #[cfg(test)]

@@ -5,12 +5,10 @@
 
 pub mod cap;
 pub mod cred;
-pub mod descriptor;
 pub mod error;
 pub mod file;
 pub mod idmap;
 pub mod keyring;
-pub mod memory;
 pub mod mount;
 pub mod ns;
 pub mod path;

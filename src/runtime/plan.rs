@@ -9,7 +9,6 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::user::UserLookup;
 use crate::kernel::cap::CapabilitySet;
 use crate::kernel::idmap::IdMaps;
 use crate::kernel::mount::Attributes;
@@ -156,12 +155,8 @@ pub struct Mount {
     pub attributes: Attributes,
     /// Attributes of this mount and all below it (`rro`, propagation `rslave` …).
     pub recursive_attributes: Attributes,
-    /// Copy what the image holds at the destination into the new tmpfs, or into the
-    /// bound directory while that is empty (a volume's first use).
+    /// Copy what the image holds at the destination into the new tmpfs.
     pub copy_up: bool,
-    /// Give a bound source to the user and group of the process, with all below it,
-    /// unless the source itself is theirs already.
-    pub chown: bool,
 }
 
 /// What a mount shows.
@@ -228,15 +223,10 @@ pub struct Process {
     pub environment: Vec<String>,
     /// Working directory, absolute.
     pub cwd: PathBuf,
-    /// Make the working directory, owned by the user, where it is missing.
-    pub create_cwd: bool,
     /// Whether the process runs on a terminal of the container.
     pub terminal: bool,
     /// Width and height of that terminal, if known.
     pub console_size: Option<(u16, u16)>,
-    /// Who it runs as by name: found once the root file system is mounted
-    /// ([`super::user::apply`]), and what is found replaces the ids below.
-    pub lookup: Option<UserLookup>,
     /// User id inside.
     pub uid: u32,
     /// Group id inside.
