@@ -4,7 +4,7 @@ CARGO  ?= cargo
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE = target/$(TARGET)/release/rbox
 
-.PHONY: help build try test test-faults lint fmt bench install clean
+.PHONY: help build try test test-faults test-vm lint fmt bench install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -25,6 +25,10 @@ test-faults: ## the whole of the fault-injection sweeps (root, slow)
 	tests/setup all
 	tests/run --faults
 
+test-vm: build ## the cases of tests/vm on a booted Debian with systemd and cgroup v2 (emulated, cached)
+	tests/setup vm
+	tests/vm/run $(RELEASE)
+
 lint: ## formatting and clippy
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
@@ -33,6 +37,7 @@ fmt: ## format the sources
 	$(CARGO) fmt
 
 bench: build ## ratios against podman, crun and bwrap, side by side in one run
+	tests/setup all
 	tests/bench $(RELEASE)
 
 install: build ## install to PREFIX (default /usr/local)

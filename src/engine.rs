@@ -3,7 +3,8 @@
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
-use crate::config::{self, Env, PathOptions, Paths};
+use crate::config::{self, Config, Env, PathOptions, Paths};
+use crate::userns::{self, UserMaps};
 
 /// What the options before the command name say.
 #[derive(Debug, Clone, Default)]
@@ -47,13 +48,21 @@ pub struct Engine {
     pub options: Options,
     env: OnceCell<Env>,
     paths: OnceCell<Paths>,
+    user_maps: OnceCell<UserMaps>,
+    config: OnceCell<Config>,
 }
 
 impl Engine {
     /// Takes the options; everything else opens on demand.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { options, env: OnceCell::new(), paths: OnceCell::new() }
+        Self {
+            options,
+            env: OnceCell::new(),
+            paths: OnceCell::new(),
+            user_maps: OnceCell::new(),
+            config: OnceCell::new(),
+        }
     }
 
     /// The environment of this process.
@@ -74,6 +83,19 @@ impl Engine {
             };
             Paths::find(self.env(), &options)
         })
+    }
+
+    /// The merged containers.conf.
+    ///
+    /// # Errors
+    /// When a file cannot be read or makes no sense.
+    pub fn config(&self) -> config::Result<&Config> {
+        get_or_open(&self.config, || Config::load(self.env(), &self.options.modules))
+    }
+
+    /// The id maps of the user's namespace.
+    pub fn user_maps(&self) -> &UserMaps {
+        self.user_maps.get_or_init(|| userns::user_maps(self.env()))
     }
 }
 

@@ -150,7 +150,10 @@ macro_rules! library_errors {
 }
 
 library_errors! {
+    crate::config::Error,
     crate::kernel::Error,
+    crate::network::Error,
+    crate::userns::Error,
 }
 
 #[cfg(test)]

@@ -143,7 +143,8 @@ fn is_similar(known: &str, word: &str) -> bool {
 }
 
 /// Levenshtein distance, without regard to case.
-fn edit_distance(left: &str, right: &str) -> usize {
+#[must_use]
+pub fn edit_distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.to_lowercase().chars().collect();
     let mut row: Vec<usize> = (0..=right.len()).collect();
     for (i, l) in left.to_lowercase().chars().enumerate() {

@@ -5,13 +5,20 @@
 
 use std::error::Error as StdError;
 
-use crate::kernel;
+use crate::{kernel, network, userns};
 
 /// What the user can do about `error`, if anything is known.
 #[must_use]
 pub fn for_error(error: &(dyn StdError + 'static)) -> Vec<String> {
     let mut link = Some(error);
     while let Some(cause) = link {
+        let named = cause
+            .downcast_ref::<userns::Error>()
+            .and_then(userns::Error::hint)
+            .or_else(|| cause.downcast_ref::<network::Error>().and_then(network::Error::hint));
+        if let Some(hint) = named {
+            return vec![hint.to_owned()];
+        }
         if let Some(failed) = cause.downcast_ref::<kernel::Error>() {
             return for_call(failed).into_iter().map(str::to_owned).collect();
         }

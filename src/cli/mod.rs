@@ -54,12 +54,14 @@ pub mod commands;
 pub mod error;
 pub mod exit;
 pub mod flags;
+pub mod format;
 pub mod globals;
 pub mod help;
 pub mod hints;
 pub mod invocation;
 pub mod tree;
 pub mod ui;
+pub mod units;
 pub mod values;
 
 use std::ffi::OsString;
@@ -69,6 +71,8 @@ pub use error::CommandError;
 pub use exit::ExitStatus;
 pub use ui::Ui;
 
+use crate::engine::Engine;
+use crate::userns;
 use invocation::Invocation;
 
 /// Runs the command line of this process and returns its exit code.
@@ -96,8 +100,27 @@ fn run(ui: &mut Ui, words: &[OsString]) -> error::Result<ExitStatus> {
         }
         Invocation::Command { spec, mut matches, globals } => {
             globals.apply(ui)?;
-            let engine = crate::engine::Engine::new(globals.into_options());
+            let engine = Engine::new(globals.into_options());
+            if spec.place == commands::Where::User {
+                enter_user_namespace(ui, &engine)?;
+            }
             (spec.exec)(ui, &engine, &mut matches)
         }
     }
+}
+
+/// Moves this process into the user's namespace, and says so once if it has a single id only.
+///
+/// # Errors
+/// Fails when the kernel or the helpers refuse.
+pub fn enter_user_namespace(ui: &mut Ui, engine: &Engine) -> error::Result<()> {
+    let maps = engine.user_maps();
+    userns::enter(engine.paths()?, maps)?;
+    if let userns::MapKind::Single { why } = &maps.kind {
+        let fix = why.fix().map_or_else(String::new, |fix| format!("; to get a range of ids: {fix}"));
+        ui.warn(format_args!(
+            "only one user id is available: {why}, so files of all owners become yours{fix}"
+        ));
+    }
+    Ok(())
 }

@@ -1,18 +1,18 @@
 //! The settings of containers.conf, with podman's defaults.
 //!
-//! A field is named as its key. [`Config::KEYS`] lists what rbox knows; other keys are
+//! A field is named as its key. [`Config::keys`] lists what rbox knows; other keys are
 //! tolerated, because the file is shared with podman, buildah and skopeo.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Declares one table: its fields with their defaults, and the list of its keys.
 macro_rules! table {
     ($(#[$meta:meta])* $table:ident { $( $(#[$doc:meta])* $field:ident: $kind:ty = $default:expr, )* }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, PartialEq, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct $table { $( $(#[$doc])* pub $field: $kind, )* }
 
@@ -30,7 +30,7 @@ macro_rules! table {
 }
 
 /// Merged settings of every containers.conf that applies.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Config {
     /// `[containers]`: defaults of new containers.

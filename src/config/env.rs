@@ -21,7 +21,7 @@ pub mod name {
     pub const XDG_RUNTIME_DIR: &str = "XDG_RUNTIME_DIR";
     /// Base of the user's configuration: `$XDG_CONFIG_HOME/containers`.
     pub const XDG_CONFIG_HOME: &str = "XDG_CONFIG_HOME";
-    /// The only containers.conf to read; an empty value or /dev/null means none.
+    /// The only containers.conf to read; /dev/null means none.
     pub const CONTAINERS_CONF: &str = "CONTAINERS_CONF";
     /// A containers.conf that is read last and wins.
     pub const CONTAINERS_CONF_OVERRIDE: &str = "CONTAINERS_CONF_OVERRIDE";
@@ -118,6 +118,20 @@ impl Env {
     #[must_use]
     pub fn absolute(&self, name: &str) -> Option<PathBuf> {
         self.path(name).filter(|path| path.is_absolute()).map(Path::to_owned)
+    }
+
+    /// This environment with `NAME=VALUE` texts (`[engine] env` of containers.conf) for the
+    /// variables that are unset or empty.
+    #[must_use]
+    pub fn with_defaults(&self, assignments: &[String]) -> Self {
+        let mut env = self.clone();
+        for (name, value) in assignments.iter().filter_map(|text| text.split_once('=')) {
+            let variable = env.variables.entry(name.into()).or_default();
+            if variable.is_empty() {
+                *variable = value.into();
+            }
+        }
+        env
     }
 
     /// All variables, sorted by name.

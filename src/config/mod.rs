@@ -7,10 +7,13 @@
 pub mod containers;
 pub mod env;
 pub mod error;
+mod load;
 pub mod paths;
+pub mod storage;
 pub mod subid;
 
 pub use containers::Config;
 pub use env::Env;
 pub use error::{Error, ErrorKind, Result};
 pub use paths::{PathOptions, Paths};
+pub use storage::StorageHints;

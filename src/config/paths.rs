@@ -13,7 +13,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use super::{Env, Error, Result, env::name, subid};
+use super::{Env, Error, Result, StorageHints, env::name, subid};
 
 /// The directories of one invocation. Nothing but the fall-back under /tmp is created here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,17 +43,21 @@ impl Paths {
     /// Finds the directories for the user of `env`.
     pub fn find(env: &Env, options: &PathOptions) -> Result<Self> {
         let home = home_dir(env)?;
-        let data = match &options.root {
+        let config_home = config_home(env, &home);
+        let hints = match (&options.root, options.runroot.as_ref().or(options.tmpdir.as_ref())) {
+            (Some(_), Some(_)) => StorageHints::default(),
+            _ => StorageHints::load(env, &config_home),
+        };
+        let data = match options.root.as_ref().or(hints.graphroot.as_ref()) {
             Some(root) => absolute(root)?,
             None => {
                 env.absolute(name::XDG_DATA_HOME).unwrap_or_else(|| home.join(".local/share")).join("rbox")
             }
         };
-        let run = match options.runroot.as_ref().or(options.tmpdir.as_ref()) {
+        let run = match options.runroot.as_ref().or(options.tmpdir.as_ref()).or(hints.runroot.as_ref()) {
             Some(runroot) => absolute(runroot)?,
             None => run_dir(env)?,
         };
-        let config_home = config_home(env, &home);
         Ok(Self { data, run, config_home, home })
     }
 }

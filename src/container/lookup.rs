@@ -105,7 +105,7 @@ impl Containers {
     /// When the state cannot be read or understood.
     pub fn state(&self, id: &ContainerId) -> Result<State> {
         let dir = self.dir(id);
-        let stored = read_json(&dir.join("state.json"), state::VERSION)?;
+        let stored: Option<state::Stored> = read_json(&dir.join("state.json"), state::VERSION)?;
         state::judge(&dir, stored)
     }
 }

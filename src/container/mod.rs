@@ -20,7 +20,9 @@ pub mod create;
 pub mod error;
 pub mod id;
 pub mod lookup;
+pub mod names;
 pub mod record;
+pub mod reserve;
 pub mod state;
 pub mod time;
 
@@ -28,6 +30,7 @@ pub use error::Error;
 pub use id::ContainerId;
 pub use lookup::Containers;
 pub use record::Record;
+pub use reserve::Reservation;
 pub use state::{State, Status};
 pub use time::Time;
 

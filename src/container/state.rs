@@ -1,11 +1,16 @@
 //! The state of a container: what its monitor wrote, judged against the kernel at each reading.
 
-use serde::{Deserialize, Serialize};
-
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
+use rustix::fs::Mode;
+use serde::{Deserialize, Serialize};
+
 use super::{Result, Time};
-use crate::kernel;
+use crate::kernel::file::{self, Durability};
+use crate::kernel::process::{self, Pid};
+use crate::network;
 
 /// The version of `state.json` that this rbox writes.
 pub const VERSION: u32 = 1;
@@ -100,9 +105,12 @@ pub struct Stored {
     /// How often the restart policy started it again.
     #[serde(default)]
     pub restarts: u32,
-    /// Its cgroup, as a path below the unified hierarchy, or empty.
+    /// The directory of its cgroup, or empty where it has none of its own.
     #[serde(default)]
     pub cgroup: String,
+    /// How it is connected.
+    #[serde(default)]
+    pub network: Option<network::Status>,
 }
 
 /// How far the monitor came.
@@ -171,23 +179,92 @@ fn parse_stat(text: &[u8]) -> Option<(u8, u64)> {
     Some((state, start))
 }
 
+impl ProcessRef {
+    /// This process.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn current() -> Result<Self> {
+        Self::of(rustix::process::getpid())
+    }
+
+    /// The process `pid`, which must exist.
+    ///
+    /// # Errors
+    /// When it does not, or `/proc` cannot be read.
+    pub fn of(pid: Pid) -> Result<Self> {
+        Ok(Self { pid: pid.as_raw_nonzero().get(), start_time: process::start_time(pid)? })
+    }
+
+    /// Opens a handle to this very process, `None` if it is gone.
+    ///
+    /// # Errors
+    /// When the kernel refuses for another reason.
+    pub fn open(&self) -> Result<Option<OwnedFd>> {
+        let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
+        match process::pidfd_open(pid) {
+            // Checked after the handle is open: from then on the number cannot change hands unnoticed.
+            Ok(pidfd) => Ok(self.is_alive().then_some(pidfd)),
+            Err(e) if e.errno() == Some(libc::ESRCH) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl Stored {
+    /// The state of a container whose first process was just made by this very process.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn begin(init: Pid) -> Result<Self> {
+        Ok(Self {
+            version: VERSION,
+            boot_id: process::boot_id()?,
+            phase: Phase::Running,
+            init: ProcessRef::of(init)?,
+            monitor: ProcessRef::current()?,
+            started: Some(Time::now()),
+            finished: None,
+            exit_code: None,
+            oom_killed: false,
+            error: String::new(),
+            restarts: 0,
+            cgroup: String::new(),
+            network: None,
+        })
+    }
+
+    /// Writes the state into the container's directory. It is not synced: after a power
+    /// cut nothing runs, whatever is written.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn write(&self, dir: &Path) -> Result<()> {
+        let bytes = serde_json::to_vec(self).expect("a state has only strings as keys");
+        let mode = Mode::RUSR | Mode::WUSR;
+        Ok(file::write_atomic(dir, OsStr::new("state.json"), &bytes, mode, Durability::None)?)
+    }
+}
+
 /// Judges what is stored in `dir` against the kernel.
 pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
-    let stopped_by_user = dir.join("stop").exists();
     let Some(stored) = stored else {
-        return Ok(State { status: Status::Created, stored, stopped_by_user });
+        return Ok(State { status: Status::Created, stored, stopped_by_user: false });
     };
-    let same_boot = stored.phase == Phase::Exited || stored.boot_id == boot_id()?;
+    let stop = dir.join(STOP);
+    let stopped_by_user = stop.exists();
     let status = match stored.phase {
         Phase::Exited => Status::Exited,
-        _ if !same_boot => Status::Exited,
-        Phase::Running | Phase::Initialized if stored.init.is_alive() => {
-            if stopped_by_user {
+        _ if stored.boot_id != process::boot_id()? => Status::Exited,
+        phase if phase != Phase::Restarting && stored.init.is_alive() => {
+            if stored.is_frozen() {
+                Status::Paused
+            } else if stopped_by_user && stopper_lives(&stop) {
                 Status::Stopping
-            } else if stored.phase == Phase::Running {
-                Status::Running
-            } else {
+            } else if phase == Phase::Initialized {
                 Status::Initialized
+            } else {
+                Status::Running
             }
         }
         _ if stored.monitor.is_alive() => Status::Stopped,
@@ -196,11 +273,25 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
     Ok(State { status, stored: Some(stored), stopped_by_user })
 }
 
-/// The id of this boot.
-fn boot_id() -> Result<String> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    let text = std::fs::read_to_string(path).map_err(|e| kernel::Error::path("open", path, e))?;
-    Ok(text.trim_end().to_owned())
+/// The file that says that a user asked for the stop; its content is who is at it.
+pub(super) const STOP: &str = "stop";
+
+/// Whether the command that asked for the stop is still at it: one that was killed leaves a running
+/// container and not one that is "stopping" for ever.
+fn stopper_lives(stop: &Path) -> bool {
+    std::fs::read(stop)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<ProcessRef>(&text).ok())
+        .is_some_and(|stopper| stopper.is_alive())
+}
+
+impl Stored {
+    /// Whether the container's cgroup is frozen.
+    fn is_frozen(&self) -> bool {
+        !self.cgroup.is_empty()
+            && std::fs::read(Path::new(&self.cgroup).join("cgroup.freeze"))
+                .is_ok_and(|text| text.starts_with(b"1"))
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@
 
 pub mod cap;
 pub mod cred;
+pub mod descriptor;
 pub mod error;
 pub mod file;
 pub mod idmap;
 pub mod keyring;
+pub mod memory;
 pub mod mount;
 pub mod ns;
 pub mod path;

@@ -39,6 +39,17 @@ pub fn set_window_size(fd: impl AsFd, size: WindowSize) -> Result<()> {
     termios::tcsetwinsize(fd, size).map_err(|e| Error::call("ioctl", "TIOCSWINSZ", e))
 }
 
+/// Opens the other side of the terminal whose master is `master`, without a path: the
+/// terminal may live in a mount namespace that nobody outside should look into.
+///
+/// # Errors
+/// When `master` is no master of a terminal.
+pub fn open_peer(master: BorrowedFd<'_>) -> Result<OwnedFd> {
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer};
+    ioctl_tiocgptpeer(master, OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)
+        .map_err(|e| Error::call("ioctl", "TIOCGPTPEER", e))
+}
+
 /// A terminal in raw mode; dropping it restores the earlier mode.
 ///
 /// Signals must be blocked and read from a `SignalFd` while a guard lives, so that no signal

@@ -1,1 +1,370 @@
-//! The per-container monitor process.
+//! The monitor: the one process that stays beside a running container.
+//!
+//! It is a fork of the command that started the container, with one thread and one poll loop. It is the parent
+//! of the container's first process: makes it, reaps it, writes its output to the log, passes
+//! it on to attached clients, and starts it again if its owner says so. It knows nothing about
+//! records and policies: those are behind the [`Container`] trait.
+//!
+//! ```text
+//! CLI ── fork ──> monitor ── clone3 ──> first process
+//!  └─ socketpair ──┘   └── attach.sock <── further clients
+//! ```
+//!
+//! The command that started it is the first client, over a socket pair made before the fork:
+//! it learns `Started` or `Failed`, and then detaches or stays attached.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `protocol` | frames between monitor and clients |
+//! | `client` | the client's side: terminal, detach keys, signals |
+//! | `keys` | detach keys |
+//! | `clients` | the monitor's side of them |
+//! | `streams` | pipes and terminal of the container |
+//! | `log` | the log file |
+//! | `session` | the poll loop of one run |
+
+pub mod client;
+mod clients;
+pub mod keys;
+pub mod log;
+pub mod protocol;
+mod session;
+mod streams;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::kernel::process::{self, ExitStatus, Fork, Pid};
+use crate::kernel::signal::{self, SignalFd, SignalSet};
+use crate::kernel::{descriptor, memory, prctl, socket};
+use crate::runtime::{self, Host, Io, Plan, Running, Streams};
+
+use clients::Clients;
+use protocol::{Frame, Hello};
+use session::Session;
+use streams::Ends;
+
+/// What the monitor needs of the container's owner. All of it is called in the monitor.
+pub trait Container: Host {
+    /// Enters the user's namespace and plans a run; called before each.
+    ///
+    /// # Errors
+    /// The container is not started then.
+    fn prepare(&mut self) -> Result<Plan, Failure>;
+
+    /// The first process exists and waits to be started: the last moment to write down that it is there.
+    ///
+    /// # Errors
+    /// The process is ended then.
+    fn created(&mut self, init: Pid) -> Result<(), Failure>;
+
+    /// The program runs.
+    fn started(&mut self, init: Pid);
+
+    /// The first run could not be started. Nothing of the container's process is left.
+    fn failed(&mut self, failure: &Failure);
+
+    /// A run has ended: writes that down, and decides what follows.
+    fn ended(&mut self, status: ExitStatus) -> Next;
+
+    /// Everybody knows the exit: what remains is slow work that nobody waits for.
+    fn finish(&mut self);
+}
+
+/// What follows a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing: the exit code that clients get.
+    End(i32),
+    /// Another run after this time.
+    Restart(Duration),
+}
+
+/// Why a container could not be started, as the user will read it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text}")]
+pub struct Failure {
+    /// 125, 126 or 127.
+    pub code: i32,
+    /// The whole chain of causes.
+    pub text: String,
+}
+
+impl Failure {
+    /// A failure of rbox itself, with its causes.
+    pub fn new(error: &dyn std::error::Error) -> Self {
+        Self { code: 125, text: chain(error) }
+    }
+}
+
+impl From<runtime::Error> for Failure {
+    fn from(error: runtime::Error) -> Self {
+        Self { code: error.exit_code().into(), text: chain(&error) }
+    }
+}
+
+impl From<crate::kernel::Error> for Failure {
+    fn from(error: crate::kernel::Error) -> Self {
+        Self::new(&error)
+    }
+}
+
+/// An error and its causes in one line, as podman prints them.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+/// What to start and how to stand beside it.
+#[derive(Debug)]
+pub struct Request {
+    /// The container's standard streams.
+    pub streams: StreamsRequest,
+    /// Further descriptors for the container, from 3 on.
+    pub extra: Vec<OwnedFd>,
+    /// The log file and its size limit (0: none).
+    pub log: Option<(PathBuf, u64)>,
+    /// Where attached clients are served.
+    pub socket: PathBuf,
+    /// What the starting command wants to be attached to.
+    pub first: Hello,
+    /// What ends the container when the monitor itself is told to end.
+    pub stop_signal: i32,
+    /// How long after that it is killed.
+    pub stop_timeout: Duration,
+    /// How long it may run.
+    pub timeout: Option<Duration>,
+}
+
+/// The container's standard streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamsRequest {
+    /// Pipes; standard input only if someone may send some.
+    Pipes {
+        /// `-i`
+        interactive: bool,
+    },
+    /// A terminal of this width and height.
+    Terminal {
+        /// Columns and rows, if known.
+        size: Option<(u16, u16)>,
+    },
+    /// The descriptors 0 to 2 of the caller.
+    Inherit,
+}
+
+/// A monitor that was just started.
+#[derive(Debug)]
+pub struct Handle {
+    /// Connection to it, as the first client.
+    pub socket: OwnedFd,
+    /// Its pid.
+    pub pid: Pid,
+}
+
+/// Starts a monitor for `container`. Returns at once; `Started` or `Failed` comes by the handle.
+///
+/// # Errors
+/// When the process cannot be forked.
+pub fn start(container: Box<dyn Container>, request: Request) -> crate::kernel::Result<Handle> {
+    let (ours, theirs) = socket::pair()?;
+    // The mask is inherited: no signal can end the child before it has its own way to take them.
+    let mask = signal::block_all()?;
+    match process::fork() {
+        Ok(Fork::Parent { pid, .. }) => {
+            signal::set_mask(&mask)?;
+            Ok(Handle { socket: ours, pid })
+        }
+        Ok(Fork::Child) => {
+            drop(ours);
+            // A panic must not unwind into the destructors and buffers of the command.
+            let monitor = std::panic::AssertUnwindSafe(move || monitor(container, request, theirs));
+            let _ = std::panic::catch_unwind(monitor);
+            process::exit_now(0)
+        }
+        Err(error) => {
+            signal::set_mask(&mask)?;
+            Err(error)
+        }
+    }
+}
+
+/// The life of a monitor.
+fn monitor(mut container: Box<dyn Container>, request: Request, first: OwnedFd) {
+    let terminal = matches!(request.streams, StreamsRequest::Terminal { .. });
+    let stdin = terminal || request.streams == StreamsRequest::Pipes { interactive: true };
+    let mut clients = Clients::new(terminal, stdin);
+    clients.add(first, Some(request.first));
+    let mut beside = match Beside::new(&request) {
+        Ok(beside) => beside,
+        Err(error) => return refuse(&mut *container, &mut clients, &error.into()),
+    };
+    let code = match beside.first_run(&mut *container, request, &mut clients) {
+        Ok(code) => code,
+        Err(failure) => return refuse(&mut *container, &mut clients, &failure),
+    };
+    clients.send_exit(code, beside.log.as_ref());
+    container.finish();
+    beside.serve_the_rest(&mut clients);
+}
+
+/// Reports a start that failed.
+fn refuse(container: &mut dyn Container, clients: &mut Clients, failure: &Failure) {
+    container.failed(failure);
+    let Failure { code, text } = failure.clone();
+    clients.send_all(&Frame::Failed { code, text });
+}
+
+/// What the monitor holds across runs.
+#[derive(Debug)]
+struct Beside {
+    signals: SignalFd,
+    listener: OwnedFd,
+    log: Option<log::Writer>,
+    /// Own descriptors 0 to 2 of the command, kept only to be passed on.
+    inherited: Option<[OwnedFd; 3]>,
+    stop: (i32, Duration),
+    /// When the monitor was told to end: nothing is started again.
+    ending: bool,
+}
+
+impl Beside {
+    /// Leaves the command behind: session, directory, descriptors.
+    fn new(request: &Request) -> crate::kernel::Result<Self> {
+        // Fails only for a leader of a process group, which a fresh fork is not.
+        let _ = rustix::process::setsid();
+        prctl::set_dumpable(false)?;
+        prctl::set_child_subreaper(true)?;
+        // The monitor must not keep a file system busy.
+        rustix::process::chdir("/").map_err(|e| crate::kernel::Error::path("chdir", "/", e))?;
+        let inherited = take_standard_streams(request.streams == StreamsRequest::Inherit)?;
+        close_inherited(&request.extra)?;
+        Ok(Self {
+            signals: SignalFd::new(&SignalSet::all())?,
+            listener: socket::listen(&request.socket)?,
+            log: request.log.as_ref().map(|(path, limit)| log::Writer::open(path, *limit)).transpose()?,
+            inherited,
+            stop: (request.stop_signal, request.stop_timeout),
+            ending: false,
+        })
+    }
+
+    /// Starts the container, and again as long as its owner says so. Fails only before the first start.
+    fn first_run(
+        &mut self,
+        container: &mut dyn Container,
+        request: Request,
+        clients: &mut Clients,
+    ) -> Result<i32, Failure> {
+        let limit = request.timeout;
+        let (mut running, mut ends) = self.launch(container, request.streams, request.extra)?;
+        clients.send_all(&Frame::Started(running.pid.as_raw_nonzero().get()));
+        loop {
+            memory::release();
+            let status = {
+                let mut session = Session::new(self, clients, limit);
+                session.run(&running, &mut ends)
+            };
+            // Restart delays are kept by the loop, so that clients and signals are served meanwhile.
+            let delay = match container.ended(status) {
+                Next::End(code) => return Ok(code),
+                Next::Restart(delay) => delay,
+            };
+            Session::new(self, clients, None).idle(Instant::now() + delay);
+            if self.ending {
+                return Ok(status.code());
+            }
+            match self.launch(container, request.streams, Vec::new()) {
+                Ok(next) => (running, ends) = next,
+                Err(failure) => {
+                    container.failed(&failure);
+                    return Ok(failure.code);
+                }
+            }
+        }
+    }
+
+    /// One start.
+    fn launch(
+        &mut self,
+        container: &mut dyn Container,
+        streams: StreamsRequest,
+        extra: Vec<OwnedFd>,
+    ) -> Result<(Running, Ends), Failure> {
+        let plan = container.prepare()?;
+        let (streams, ends) = match streams {
+            StreamsRequest::Pipes { interactive } => {
+                let (streams, ends) = streams::pipes(interactive)?;
+                (streams, Some(ends))
+            }
+            StreamsRequest::Terminal { size } => (Streams::Terminal { size }, None),
+            StreamsRequest::Inherit => (self.inherited_streams()?, Some(Ends::none())),
+        };
+        let mut created = runtime::create(&plan, Io { streams, extra }, &mut *container)?;
+        let ends = match (ends, created.terminal.take()) {
+            (Some(ends), _) => ends,
+            (None, Some(master)) => streams::terminal(master)?,
+            (None, None) => Ends::none(),
+        };
+        container.created(created.init)?;
+        let running = created.start()?;
+        container.started(running.pid);
+        Ok((running, ends))
+    }
+
+    fn inherited_streams(&self) -> Result<Streams, Failure> {
+        let Some([stdin, stdout, stderr]) = &self.inherited else { return Ok(Streams::Inherit) };
+        let copy = |fd: &OwnedFd| fd.try_clone().map_err(|e| crate::kernel::Error::call("dup", "", e));
+        Ok(Streams::Given { stdin: copy(stdin)?, stdout: copy(stdout)?, stderr: copy(stderr)? })
+    }
+
+    /// Stays for the clients that have not read everything.
+    fn serve_the_rest(&mut self, clients: &mut Clients) {
+        while !clients.is_empty() && !self.ending {
+            Session::new(self, clients, None).idle_once();
+        }
+        if let Some(log) = &self.log {
+            log.sync();
+        }
+    }
+}
+
+/// Puts /dev/null on the descriptors 0 to 2, so that no pipe or terminal of the caller is held; returns the
+/// earlier ones if the container is to have them.
+fn take_standard_streams(keep: bool) -> crate::kernel::Result<Option<[OwnedFd; 3]>> {
+    let error = |e| crate::kernel::Error::call("dup", "standard streams", e);
+    let kept = if keep {
+        let copy = |fd: rustix::fd::BorrowedFd<'_>| fd.try_clone_to_owned().map_err(error);
+        Some([
+            copy(std::io::stdin().as_fd())?,
+            copy(std::io::stdout().as_fd())?,
+            copy(std::io::stderr().as_fd())?,
+        ])
+    } else {
+        None
+    };
+    let null = streams::null()?;
+    for dup in [rustix::stdio::dup2_stdin, rustix::stdio::dup2_stdout, rustix::stdio::dup2_stderr] {
+        dup(&null).map_err(|e| error(e.into()))?;
+    }
+    Ok(kept)
+}
+
+/// Closes what the caller of the command left open, except `extra`. rbox itself opens everything
+/// close-on-exec, so a descriptor without that flag is inherited. Held open, it
+/// would keep a pipe of the caller's from ever ending.
+fn close_inherited(extra: &[OwnedFd]) -> crate::kernel::Result<()> {
+    for fd in descriptor::inherited()? {
+        if !extra.iter().any(|keep| keep.as_raw_fd() == fd) {
+            descriptor::close(fd)?;
+        }
+    }
+    Ok(())
+}

@@ -45,6 +45,32 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// A user has no entry in the container's /etc/passwd, or the text is no user.
+    #[error("unable to find user {user}: no matching entries in passwd file")]
+    UnknownUser {
+        /// As given.
+        user: String,
+    },
+    /// A group has no entry in the container's /etc/group.
+    #[error("unable to find group {group}: no matching entries in group file")]
+    UnknownGroup {
+        /// As given.
+        group: String,
+    },
+    /// A number that is no id.
+    #[error("{text}: uids and gids must be in range 0-2147483647")]
+    IdRange {
+        /// As given.
+        text: String,
+    },
+    /// The container's user namespace does not have the id.
+    #[error("requested {what} {id} is not mapped in the user namespace of the container")]
+    UnmappedId {
+        /// `uid` or `gid`.
+        what: &'static str,
+        /// The id inside.
+        id: u32,
+    },
     /// A step inside the container failed.
     #[error("{doing}")]
     Step {
@@ -92,7 +118,10 @@ impl Error {
         match self {
             Self::Invalid { .. } => ErrorKind::InvalidInput,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
-            Self::ProgramNotFound { .. } => ErrorKind::NotFound,
+            Self::ProgramNotFound { .. } | Self::UnknownUser { .. } | Self::UnknownGroup { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::IdRange { .. } | Self::UnmappedId { .. } => ErrorKind::InvalidInput,
             Self::ProgramNotExecutable { .. } => ErrorKind::Denied,
             Self::Step { source, .. } => kind_of(source),
             Self::Kernel(error) => kind_of(error.io()),
@@ -107,7 +136,11 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::ProgramNotFound { .. } => 127,
-            Self::ProgramNotExecutable { .. } => 126,
+            Self::ProgramNotExecutable { .. }
+            | Self::UnknownUser { .. }
+            | Self::UnknownGroup { .. }
+            | Self::IdRange { .. }
+            | Self::UnmappedId { .. } => 126,
             _ => 125,
         }
     }

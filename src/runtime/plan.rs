@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::user::UserLookup;
 use crate::kernel::cap::CapabilitySet;
 use crate::kernel::idmap::IdMaps;
 use crate::kernel::mount::Attributes;
@@ -44,8 +45,8 @@ pub struct Plan {
     pub process: Process,
     /// Programs of the administrator to run at fixed points.
     pub hooks: Hooks,
-    /// The cgroup, where there is one.
-    pub cgroup: Option<CgroupPlan>,
+    /// The cgroup and its limits.
+    pub cgroup: CgroupPlan,
     /// Whether the container gets a session keyring of its own (it always should).
     pub new_keyring: bool,
     /// Run rbox's small init as pid 1 and the program as its child.
@@ -87,8 +88,12 @@ pub struct Overlay {
     pub upper: Option<PathBuf>,
     /// The work directory that belongs to `upper`.
     pub work: Option<PathBuf>,
+    /// Keep the overlay's own attributes in `user.overlay.*`, as an unprivileged mount must.
+    pub user_xattr: bool,
     /// Do not sync the upper directory: its content is worth nothing after a crash.
     pub volatile: bool,
+    /// Further options of the file system.
+    pub options: Vec<(String, Option<String>)>,
 }
 
 /// How the container relates to one kind of namespace.
@@ -155,8 +160,12 @@ pub struct Mount {
     pub attributes: Attributes,
     /// Attributes of this mount and all below it (`rro`, propagation `rslave` …).
     pub recursive_attributes: Attributes,
-    /// Copy what the image holds at the destination into the new tmpfs.
+    /// Copy what the image holds at the destination into the new tmpfs, or into the
+    /// bound directory while that is empty (a volume's first use).
     pub copy_up: bool,
+    /// Give a bound source to the user and group of the process, with all below it,
+    /// unless the source itself is theirs already.
+    pub chown: bool,
 }
 
 /// What a mount shows.
@@ -223,10 +232,15 @@ pub struct Process {
     pub environment: Vec<String>,
     /// Working directory, absolute.
     pub cwd: PathBuf,
+    /// Make the working directory, owned by the user, where it is missing.
+    pub create_cwd: bool,
     /// Whether the process runs on a terminal of the container.
     pub terminal: bool,
     /// Width and height of that terminal, if known.
     pub console_size: Option<(u16, u16)>,
+    /// Who it runs as by name: found once the root file system is mounted
+    /// ([`super::user::apply`]), and what is found replaces the ids below.
+    pub lookup: Option<UserLookup>,
     /// User id inside.
     pub uid: u32,
     /// Group id inside.
@@ -306,8 +320,12 @@ pub struct Hook {
 /// The cgroup of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupPlan {
-    /// Path below the cgroup of the caller; created if it does not exist.
-    pub path: PathBuf,
+    /// Where the spec wants it: absolute from the root of the hierarchy, or relative to the
+    /// caller's cgroup. Without it the runtime chooses a child of the caller's cgroup.
+    pub path: Option<PathBuf>,
     /// Controller files and what is written to them, such as `pids.max`.
     pub settings: Vec<(String, String)>,
+    /// Whether the spec has rules for devices. In a user namespace no device node can be made,
+    /// so the rules hold without being enforced by the cgroup.
+    pub device_rules: bool,
 }

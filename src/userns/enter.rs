@@ -28,23 +28,67 @@ const USER: NamespaceSet = NamespaceSet::EMPTY.with(Namespace::User);
 /// The namespace of a living holder recorded in `paths` is joined, if its maps are `maps`.
 /// Otherwise the namespace is made.
 pub fn enter(paths: &Paths, maps: &UserMaps) -> Result<Membership> {
+    begin(paths, maps)?.finish()
+}
+
+/// As [`enter`], but without waiting for the helpers, which take most of the time.
+///
+/// Until [`Entering::finish`] the process is in the namespace, its ids may read as 65534, and it
+/// cannot make further namespaces. It can open what its user can, and compute.
+pub fn begin(paths: &Paths, maps: &UserMaps) -> Result<Entering> {
     if inside() {
-        return Ok(Membership::Already);
+        return Ok(Entering { membership: Membership::Already, outsider: None });
     }
-    let membership = match join(paths, maps)? {
-        Some(pid) => Membership::Joined { pid },
-        None => {
-            make(maps)?;
-            Membership::Made
+    if let Some(pid) = join(paths, maps)? {
+        return Ok(Entering { membership: Membership::Joined { pid }, outsider: None });
+    }
+    let outsider = match &maps.kind {
+        MapKind::Single { .. } => {
+            unshare()?;
+            write_single_maps(&maps.maps)?;
+            None
         }
+        MapKind::Full(writer) => Some(start_outsider(&maps.maps, writer)?),
     };
-    // Our host ids are 0 inside already; this also settles the saved ids.
-    cred::set_gid(0)?;
-    cred::set_uid(0)?;
-    // Gaining capabilities made the process non-dumpable, and with that its own files in
-    // /proc belong to the host's root: it could not write the id maps of its children.
-    prctl::set_dumpable(true)?;
-    Ok(membership)
+    Ok(Entering { membership: Membership::Made, outsider })
+}
+
+/// A process on its way into H.
+#[must_use = "the process is not root in the namespace before `finish`"]
+#[derive(Debug)]
+pub struct Entering {
+    membership: Membership,
+    outsider: Option<Outsider>,
+}
+
+/// The child that writes the maps, and the pipe on which it answers.
+#[derive(Debug)]
+struct Outsider {
+    pidfd: OwnedFd,
+    answer: OwnedFd,
+}
+
+impl Entering {
+    /// Waits until the maps are written and becomes root.
+    pub fn finish(self) -> Result<Membership> {
+        if self.membership == Membership::Already {
+            return Ok(self.membership);
+        }
+        if let Some(Outsider { pidfd, answer }) = self.outsider {
+            let mut text = Vec::new();
+            let read = File::from(answer).read_to_end(&mut text);
+            process::wait_pidfd(pidfd)?;
+            read.map_err(|_| Error::HelperVanished)?;
+            serde_json::from_slice::<Answer>(&text).map_err(|_| Error::HelperVanished)?.result()?;
+        }
+        // Our host ids are 0 inside already; this also settles the saved ids.
+        cred::set_gid(0)?;
+        cred::set_uid(0)?;
+        // Gaining capabilities made the process non-dumpable, and with that its own files in
+        // /proc belong to the host's root: it could not write the id maps of its children.
+        prctl::set_dumpable(true)?;
+        Ok(self.membership)
+    }
 }
 
 /// Joins the first holder that lets us; one that ends meanwhile is passed over.
@@ -58,16 +102,6 @@ fn join(paths: &Paths, maps: &UserMaps) -> Result<Option<u32>> {
         }
     }
     Ok(None)
-}
-
-fn make(maps: &UserMaps) -> Result<()> {
-    match &maps.kind {
-        MapKind::Single { .. } => {
-            unshare()?;
-            write_single_maps(&maps.maps)
-        }
-        MapKind::Full(writer) => make_with_outsider(&maps.maps, writer),
-    }
 }
 
 fn unshare() -> Result<()> {
@@ -92,7 +126,7 @@ fn write_proc(path: &str, text: &str) -> Result<()> {
     written.map_err(|source| Error::Map(kernel::Error::path("write", path, source)))
 }
 
-fn make_with_outsider(maps: &IdMaps, writer: &MapWriter) -> Result<()> {
+fn start_outsider(maps: &IdMaps, writer: &MapWriter) -> Result<Outsider> {
     let (go_reader, go_writer) = pipe()?;
     let (answer_reader, answer_writer) = pipe()?;
     match process::fork()? {
@@ -102,13 +136,15 @@ fn make_with_outsider(maps: &IdMaps, writer: &MapWriter) -> Result<()> {
             outsider(maps, writer, go_reader, answer_writer);
         }
         Fork::Parent { pidfd, .. } => {
-            drop(go_reader);
-            drop(answer_writer);
             // On failure the child reads the end of the pipe and leaves.
-            let unshared = unshare();
-            let answer = unshared.and_then(|()| ask(go_writer, answer_reader));
-            process::wait_pidfd(pidfd)?;
-            answer?.result()
+            if let Err(error) = unshare() {
+                drop(go_writer);
+                process::wait_pidfd(pidfd)?;
+                return Err(error);
+            }
+            // The child cannot be gone: nothing ends it before it has read this.
+            File::from(go_writer).write_all(b"g").map_err(|_| Error::HelperVanished)?;
+            Ok(Outsider { pidfd, answer: answer_reader })
         }
     }
 }
@@ -116,14 +152,6 @@ fn make_with_outsider(maps: &IdMaps, writer: &MapWriter) -> Result<()> {
 fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .map_err(|errno| Error::Kernel(kernel::Error::call("pipe", "", errno)))
-}
-
-fn ask(go: OwnedFd, answer: OwnedFd) -> Result<Answer> {
-    // The child cannot be gone: nothing ends it before it has read this.
-    File::from(go).write_all(b"g").map_err(|_| Error::HelperVanished)?;
-    let mut text = Vec::new();
-    File::from(answer).read_to_end(&mut text).map_err(|_| Error::HelperVanished)?;
-    serde_json::from_slice(&text).map_err(|_| Error::HelperVanished)
 }
 
 /// What the process outside tells: the helper that failed, or nothing.

@@ -11,6 +11,7 @@ use super::exit::ExitStatus;
 use super::ui::Ui;
 use crate::engine::Engine;
 
+pub mod unshare;
 pub mod version;
 
 /// In which user namespace a command runs.
@@ -83,5 +84,6 @@ macro_rules! commands {
 }
 
 commands! {
+    unshare: "unshare" => Caller;
     version: "version" => Caller;
 }

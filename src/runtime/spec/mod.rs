@@ -1,0 +1,137 @@
+//! From the OCI runtime spec to a [`Plan`]: every default is applied and every
+//! value checked here, before anything is made.
+//!
+//! What a spec leaves out is absent, never inherited: no capabilities means
+//! none (youki once took it for "all"), no rlimit means the caller's.
+
+mod hooks;
+mod linux;
+mod mounts;
+mod process;
+mod resources;
+mod sysctl;
+
+use std::path::{Component, Path, PathBuf};
+
+use oci_spec::runtime::Spec;
+
+use super::error::{Error, Result};
+use super::plan::{Identity, Plan, Process, RootSource};
+
+/// The newest version of the runtime spec that rbox follows.
+pub const SPEC_VERSION: &str = "1.3.0";
+
+impl Plan {
+    /// Makes the plan of `spec`, whose relative paths are relative to `bundle`.
+    /// `root` replaces the spec's own root directory, if given.
+    ///
+    /// # Errors
+    /// When the spec is wrong, or asks for what rbox cannot do.
+    pub fn from_spec(spec: &Spec, bundle: &Path, root: Option<RootSource>) -> Result<Self> {
+        check_version(spec.version())?;
+        let linux =
+            spec.linux().as_ref().ok_or_else(|| Error::invalid("spec", "it has no `linux` section"))?;
+        linux::refuse_unsupported(linux)?;
+        let namespaces = linux::namespaces(linux)?;
+        let mut process = match spec.process() {
+            Some(process) => process::process(process)?,
+            None => return Err(Error::invalid("spec", "it has no `process` section")),
+        };
+        process.seccomp = linux.seccomp().as_ref().map(super::seccomp::compile_spec).transpose()?;
+        process.personality = linux::personality(linux);
+        let own_uts = namespaces.uts != super::plan::Membership::Host;
+        Ok(Self {
+            root: root_source(spec, bundle, root)?,
+            root_read_only: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
+            root_propagation: linux::root_propagation(linux)?,
+            host_name: host_name("hostname", spec.hostname(), own_uts)?,
+            domain_name: host_name("domainname", spec.domainname(), own_uts)?,
+            mounts: mounts::mounts(spec.mounts().as_deref().unwrap_or_default(), bundle)?,
+            devices: linux::devices(linux)?,
+            masked_paths: inner_paths("maskedPaths", linux.masked_paths())?,
+            read_only_paths: inner_paths("readonlyPaths", linux.readonly_paths())?,
+            sysctls: sysctl::sysctls(linux, &namespaces, spec.hostname().is_some())?,
+            process,
+            hooks: spec.hooks().as_ref().map(hooks::hooks).transpose()?.unwrap_or_default(),
+            cgroup: resources::cgroup(linux)?,
+            new_keyring: true,
+            init: false,
+            identity: Identity {
+                id: String::new(),
+                bundle: bundle.to_owned(),
+                annotations: spec
+                    .annotations()
+                    .iter()
+                    .flatten()
+                    .map(|(key, value)| (key.clone(), value.clone()))
+                    .collect(),
+            },
+            namespaces,
+        })
+    }
+}
+
+/// Makes the plan of one more process from its spec, as `exec --process` takes it.
+///
+/// # Errors
+/// When the spec is wrong.
+pub fn process_from_spec(process: &oci_spec::runtime::Process) -> Result<Process> {
+    process::process(process)
+}
+
+/// A spec of another major version may mean other things by the same words.
+fn check_version(version: &str) -> Result<()> {
+    match version.split('.').next() {
+        Some("1") => Ok(()),
+        _ => Err(Error::invalid("ociVersion", format!("`{version}` is not 1.x"))),
+    }
+}
+
+fn root_source(spec: &Spec, bundle: &Path, root: Option<RootSource>) -> Result<RootSource> {
+    if let Some(root) = root {
+        return Ok(root);
+    }
+    let root = spec.root().as_ref().ok_or_else(|| Error::invalid("spec", "it has no `root` section"))?;
+    no_nul("root.path", root.path())?;
+    Ok(RootSource::Bind(bundle.join(root.path())))
+}
+
+/// Host and domain names go to the kernel as they are: 64 bytes, no more.
+fn host_name(what: &'static str, name: &Option<String>, own_namespace: bool) -> Result<Option<String>> {
+    let Some(name) = name.as_ref().filter(|name| !name.is_empty()) else { return Ok(None) };
+    if !own_namespace {
+        return Err(Error::invalid(what, "it needs a UTS namespace of the container's own"));
+    }
+    if name.len() > 64 || name.bytes().any(|byte| byte == 0 || byte == b'\n') {
+        return Err(Error::invalid(what, format!("`{}` is not a host name", name.escape_debug())));
+    }
+    Ok(Some(name.clone()))
+}
+
+fn inner_paths(what: &'static str, paths: &Option<Vec<String>>) -> Result<Vec<PathBuf>> {
+    paths.iter().flatten().map(|path| inner_path(what, Path::new(path))).collect()
+}
+
+/// A path inside the container: absolute, without `..`, so that its text says where it leads
+/// (symbolic links are resolved in the root later).
+fn inner_path(what: &str, path: &Path) -> Result<PathBuf> {
+    no_nul(what, path)?;
+    if !path.is_absolute() {
+        return Err(Error::invalid(what, format!("`{}` is not an absolute path", path.display())));
+    }
+    if path.components().any(|component| component == Component::ParentDir) {
+        return Err(Error::invalid(what, format!("`{}` has a `..`", path.display())));
+    }
+    Ok(path.components().collect())
+}
+
+fn no_nul(what: &str, text: impl AsRef<Path>) -> Result<()> {
+    let text = text.as_ref().as_os_str().as_encoded_bytes();
+    if text.contains(&0) {
+        return Err(Error::invalid(what, "it has a NUL byte"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+pub(super) mod tests;

@@ -1,0 +1,117 @@
+//! The `process` section: what runs, as whom, with which rights.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use oci_spec::runtime::{Capability as SpecCapability, LinuxCapabilities, Process as SpecProcess};
+
+use crate::kernel::cap::{Capability, CapabilitySet};
+use crate::kernel::rlimit::Resource;
+
+use super::super::error::{Error, Result};
+use super::super::plan::{Capabilities, Process};
+use super::{inner_path, no_nul};
+
+pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
+    refuse_unsupported(spec)?;
+    let arguments = spec.args().clone().unwrap_or_default();
+    if arguments.first().is_none_or(String::is_empty) {
+        return Err(Error::invalid("process.args", "there is no program to run"));
+    }
+    let environment = spec.env().clone().unwrap_or_default();
+    for (what, texts) in [("process.args", &arguments), ("process.env", &environment)] {
+        texts.iter().try_for_each(|text| no_nul(what, Path::new(text)))?;
+    }
+    let user = spec.user();
+    Ok(Process {
+        arguments,
+        // An entry without '=' is no environment variable; programs and libraries disagree on what it means.
+        environment: environment.into_iter().filter(|entry| entry.contains('=')).collect(),
+        cwd: inner_path("process.cwd", spec.cwd())?,
+        create_cwd: true,
+        lookup: None,
+        terminal: spec.terminal().unwrap_or(false),
+        console_size: spec.console_size().and_then(console_size),
+        uid: id("process.user.uid", user.uid())?,
+        gid: id("process.user.gid", user.gid())?,
+        groups: user
+            .additional_gids()
+            .iter()
+            .flatten()
+            .map(|gid| id("process.user.additionalGids", *gid))
+            .collect::<Result<_>>()?,
+        umask: user.umask(),
+        capabilities: capabilities(spec.capabilities().as_ref()),
+        limits: limits(spec)?,
+        no_new_privileges: spec.no_new_privileges().unwrap_or(false),
+        oom_score_adjustment: spec.oom_score_adj(),
+        seccomp: None,
+        personality: None,
+    })
+}
+
+fn refuse_unsupported(spec: &SpecProcess) -> Result<()> {
+    let asked = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.is_empty() && t != "unconfined");
+    let table = [
+        ("process.apparmorProfile", asked(spec.apparmor_profile())),
+        ("process.selinuxLabel", asked(spec.selinux_label())),
+        ("process.ioPriority", spec.io_priority().is_some()),
+        ("process.scheduler", spec.scheduler().is_some()),
+        ("process.execCPUAffinity", spec.exec_cpu_affinity().is_some()),
+        ("process.commandLine", spec.command_line().is_some()),
+    ];
+    match table.into_iter().find(|(_, asked)| *asked) {
+        Some((what, _)) => Err(Error::unsupported(what)),
+        None => Ok(()),
+    }
+}
+
+/// Width, height; a size of zero means unknown.
+fn console_size(size: oci_spec::runtime::Box) -> Option<(u16, u16)> {
+    let width = u16::try_from(size.width()).ok().filter(|width| *width > 0)?;
+    let height = u16::try_from(size.height()).ok().filter(|height| *height > 0)?;
+    Some((width, height))
+}
+
+/// The id -1 means "unchanged" to the kernel: taken for an id it would keep the caller's.
+fn id(what: &'static str, id: u32) -> Result<u32> {
+    if id == u32::MAX {
+        return Err(Error::invalid(what, format!("{id} is not an id")));
+    }
+    Ok(id)
+}
+
+fn capabilities(spec: Option<&LinuxCapabilities>) -> Capabilities {
+    let Some(spec) = spec else { return Capabilities::default() };
+    Capabilities {
+        bounding: capability_set(spec.bounding().as_ref()),
+        effective: capability_set(spec.effective().as_ref()),
+        permitted: capability_set(spec.permitted().as_ref()),
+        inheritable: capability_set(spec.inheritable().as_ref()),
+        ambient: capability_set(spec.ambient().as_ref()),
+    }
+}
+
+fn capability_set(spec: Option<&HashSet<SpecCapability>>) -> CapabilitySet {
+    spec.into_iter()
+        .flatten()
+        .filter_map(|capability| Capability::from_name(&capability.to_string()))
+        .collect()
+}
+
+fn limits(spec: &SpecProcess) -> Result<Vec<(Resource, u64, u64)>> {
+    let mut limits: Vec<(Resource, u64, u64)> = Vec::new();
+    for limit in spec.rlimits().iter().flatten() {
+        let name = limit.typ().to_string();
+        let resource = Resource::from_name(&name)
+            .ok_or_else(|| Error::invalid("process.rlimits", format!("`{name}` is not a limit")))?;
+        if limits.iter().any(|(known, ..)| *known == resource) {
+            return Err(Error::invalid("process.rlimits", format!("`{name}` occurs twice")));
+        }
+        if limit.soft() > limit.hard() {
+            return Err(Error::invalid("process.rlimits", format!("soft {name} is above the hard one")));
+        }
+        limits.push((resource, limit.soft(), limit.hard()));
+    }
+    Ok(limits)
+}
