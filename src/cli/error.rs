@@ -11,6 +11,8 @@ use std::io;
 
 use super::exit::ExitStatus;
 use super::hints;
+use crate::config::ErrorKind;
+use crate::kernel;
 
 /// The failure of a command: a text, hints, an exit code.
 #[derive(Debug)]
@@ -21,6 +23,7 @@ pub struct CommandError {
     prefixed: bool,
     hints: Vec<String>,
     status: ExitStatus,
+    kind: Option<ErrorKind>,
 }
 
 /// The result of commands.
@@ -29,7 +32,13 @@ pub type Result<T, E = CommandError> = std::result::Result<T, E>;
 impl CommandError {
     /// An error of rbox itself, exit code 125.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), prefixed: true, hints: Vec::new(), status: ExitStatus::ERROR }
+        Self {
+            message: message.into(),
+            prefixed: true,
+            hints: Vec::new(),
+            status: ExitStatus::ERROR,
+            kind: None,
+        }
     }
 
     /// An error whose text is printed as it is: the few that podman prints without `Error: `.
@@ -69,6 +78,19 @@ impl CommandError {
         self
     }
 
+    /// Replaces the exit code by what `table` gives for the kind of the error.
+    #[must_use]
+    pub fn with_status_of(self, table: fn(ErrorKind) -> ExitStatus) -> Self {
+        let status = self.kind.map_or(self.status, table);
+        self.with_status(status)
+    }
+
+    /// What kind of failure the library reported, if it came from there.
+    #[must_use]
+    pub fn kind(&self) -> Option<ErrorKind> {
+        self.kind
+    }
+
     /// The exit code.
     #[must_use]
     pub fn status(&self) -> ExitStatus {
@@ -97,15 +119,20 @@ impl CommandError {
         &self.hints
     }
 
-    /// Joins an error and its sources with colons, as podman prints them.
-    fn from_chain(error: &(dyn StdError + 'static)) -> Self {
-        let mut message = error.to_string();
+    /// An error and its sources, joined with colons, as podman prints them.
+    #[must_use]
+    pub fn describe(error: &(dyn StdError + 'static)) -> String {
+        let mut message = describe(error);
         let mut source = error.source();
         while let Some(cause) = source {
             let _ = write!(message, ": {}", describe(cause));
             source = cause.source();
         }
-        Self { hints: hints::for_error(error), ..Self::new(message) }
+        message
+    }
+
+    fn from_library(error: &(dyn StdError + 'static), kind: ErrorKind) -> Self {
+        Self { hints: hints::for_error(error), kind: Some(kind), ..Self::new(Self::describe(error)) }
     }
 }
 
@@ -138,12 +165,18 @@ impl From<io::Error> for CommandError {
     }
 }
 
+impl From<kernel::Error> for CommandError {
+    fn from(error: kernel::Error) -> Self {
+        Self::from_library(&error, ErrorKind::Internal)
+    }
+}
+
 /// Each library error that `?` turns into a [`CommandError`]: add yours.
 macro_rules! library_errors {
     ($($error:ty),+ $(,)?) => {$(
         impl From<$error> for CommandError {
             fn from(error: $error) -> Self {
-                Self::from_chain(&error)
+                Self::from_library(&error, error.kind())
             }
         }
     )+};
@@ -151,7 +184,6 @@ macro_rules! library_errors {
 
 library_errors! {
     crate::config::Error,
-    crate::kernel::Error,
     crate::network::Error,
     crate::userns::Error,
 }
@@ -162,7 +194,7 @@ mod tests {
 
     #[test]
     fn chain_is_joined_with_colons_and_errno_is_bare() {
-        let error = crate::kernel::Error::path("open", "/x", io::Error::from_raw_os_error(2));
+        let error = kernel::Error::path("open", "/x", io::Error::from_raw_os_error(2));
         assert_eq!(CommandError::from(error).message(), "open /x: no such file or directory");
     }
 

@@ -14,6 +14,8 @@
 
 use std::process::ExitCode;
 
+use crate::config::ErrorKind;
+
 /// The exit code of a command that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExitStatus(u8);
@@ -36,6 +38,19 @@ impl ExitStatus {
     #[must_use]
     pub const fn from_code(code: u8) -> Self {
         Self(code)
+    }
+
+    /// Failures of commands that answer a question by their exit code (`exists`), and of those
+    /// that remove (`rm`, `rmi`): a missing object is 1, one in use is 2.
+    #[must_use]
+    pub const fn of_removal(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::NotFound => Self::NO,
+            ErrorKind::Conflict | ErrorKind::Busy => Self::IN_USE,
+            ErrorKind::InvalidInput | ErrorKind::Denied | ErrorKind::Unsupported | ErrorKind::Internal => {
+                Self::ERROR
+            }
+        }
     }
 
     /// The code as a shell sees it.

@@ -3,7 +3,7 @@
 //! They are podman's. What rbox has no counterpart for is refused by
 //! the parser as an unknown flag; nothing is taken and then ignored.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::{CommandError, Result};
 use super::exit::ExitStatus;
@@ -19,6 +19,12 @@ pub struct GlobalArgs {
     /// Set the CDI spec directory path (may be set multiple times)
     #[arg(long, value_name = "stringArray")]
     pub cdi_spec_dir: Vec<PathBuf>,
+    /// Connection to use for remote Podman service (CONTAINER_CONNECTION)
+    #[arg(long, short, value_name = "string")]
+    pub connection: Option<String>,
+    /// Name of the context to use to connect to the daemon (there is only the default one)
+    #[arg(long, value_name = "string", hide = true)]
+    pub context: Option<String>,
     /// Docker compatibility, force setting of log-level
     #[arg(long, short = 'D', hide = true)]
     pub debug: bool,
@@ -46,6 +52,9 @@ pub struct GlobalArgs {
     /// Send output (stdout) to a file
     #[arg(long, value_name = "string")]
     pub out: Option<PathBuf>,
+    /// Access remote Podman service
+    #[arg(long, short)]
+    pub remote: bool,
     /// Path to the directory in which images, containers and volumes are stored
     #[arg(long, value_name = "string")]
     pub root: Option<PathBuf>,
@@ -67,34 +76,65 @@ pub struct GlobalArgs {
     /// Path to the directory for volatile state of the engine
     #[arg(long, value_name = "string")]
     pub tmpdir: Option<PathBuf>,
+    /// URL to access Podman service (CONTAINER_HOST)
+    #[arg(long, value_name = "string")]
+    pub url: Option<String>,
     /// Path to the volume directory in which volume data is stored
     #[arg(long, value_name = "string")]
     pub volumepath: Option<PathBuf>,
 }
 
 impl GlobalArgs {
-    /// Applies what concerns the terminal to `ui`.
+    /// Applies what concerns the terminal to `ui`, and refuses what rbox cannot do.
     ///
     /// # Errors
-    /// Fails on a log level that does not exist (exit code 1, as podman).
+    /// Fails on a log level that does not exist and on a file that cannot be written
+    /// (exit code 1, as podman), and on every way to name a remote service.
     pub fn apply(&self, ui: &mut Ui) -> Result<()> {
+        self.redirect()?;
+        ui.set_level(self.level()?);
+        self.refuse_remote()?;
+        one_of("cgroup-manager", self.cgroup_manager.as_deref(), &["cgroupfs", "systemd"])?;
+        one_of("events-backend", self.events_backend.as_deref(), &["file", "journald", "none", "null"])
+    }
+
+    /// Sends stdout, also that of programs started from here, elsewhere.
+    fn redirect(&self) -> Result<()> {
+        let path = if self.noout { Some(Path::new("/dev/null")) } else { self.out.as_deref() };
+        let Some(path) = path else { return Ok(()) };
+        Ui::redirect_stdout(path).map_err(|error| {
+            let reason = CommandError::describe(&error);
+            let text = format!("unable to open file for standard output: open {}: {reason}", path.display());
+            CommandError::plain(text).with_status(ExitStatus::NO)
+        })
+    }
+
+    fn level(&self) -> Result<Level> {
         let refuse = |text: String| Err(CommandError::plain(text).with_status(ExitStatus::NO));
-        let level = match (self.debug, self.log_level.to_lowercase().as_str()) {
-            (true, "warn") | (false, "debug") => Level::Debug,
-            (true, _) => return refuse("Setting --log-level and --debug is not allowed".to_owned()),
-            (false, "trace") => Level::Trace,
-            (false, "info") => Level::Info,
-            (false, "warn" | "warning") => Level::Warning,
-            (false, "error" | "fatal" | "panic") => Level::Error,
+        match (self.debug, self.log_level.to_lowercase().as_str()) {
+            (true, "warn") | (false, "debug") => Ok(Level::Debug),
+            (true, _) => refuse("Setting --log-level and --debug is not allowed".to_owned()),
+            (false, "trace") => Ok(Level::Trace),
+            (false, "info") => Ok(Level::Info),
+            (false, "warn" | "warning") => Ok(Level::Warning),
+            (false, "error" | "fatal" | "panic") => Ok(Level::Error),
             (false, _) => {
-                return refuse(format!(
-                    "Log Level {:?} is not supported, choose from: {LOG_LEVELS}",
-                    self.log_level
-                ));
+                refuse(format!("Log Level {:?} is not supported, choose from: {LOG_LEVELS}", self.log_level))
             }
-        };
-        ui.set_level(level);
-        Ok(())
+        }
+    }
+
+    fn refuse_remote(&self) -> Result<()> {
+        let remote = self.remote.then_some("--remote");
+        let url = self.url.as_ref().map(|_| "--url");
+        let connection = self.connection.as_ref().map(|_| "--connection");
+        if let Some(flag) = remote.or(url).or(connection) {
+            return Err(CommandError::new(format!("not supported yet: {flag}: rbox talks to no service")));
+        }
+        match self.context.as_deref() {
+            None | Some("default") => Ok(()),
+            Some(name) => Err(CommandError::new(format!("read cli flags: connection {name:?} not found"))),
+        }
     }
 
     /// What the engine needs of them.
@@ -117,6 +157,16 @@ impl GlobalArgs {
             hooks_dirs: self.hooks_dir,
             cdi_spec_dirs: self.cdi_spec_dir,
         }
+    }
+}
+
+fn one_of(flag: &str, value: Option<&str>, known: &[&str]) -> Result<()> {
+    match value {
+        Some(value) if !known.contains(&value) => Err(CommandError::new(format!(
+            "invalid value {value:?} for --{flag}: choose from {}",
+            known.join(", ")
+        ))),
+        _ => Ok(()),
     }
 }
 

@@ -16,7 +16,7 @@ use super::ui::Ui;
 /// Fails when stdout does.
 pub fn print(ui: &mut Ui, node: &Node) -> Result<()> {
     let text = render(*node, ui.program());
-    ui.data_bytes(text.as_bytes())
+    ui.text(&text)
 }
 
 /// The error for a word that is no command, with what may have been meant.

@@ -46,7 +46,8 @@
 //!   action = clap::ArgAction::Set, value_parser = values::go_bool)]`.
 //! - Errors: `?` on your module's error after one line in `error.rs`
 //!   (`library_errors!`); [`error::CommandError::new`] for the command's own;
-//!   `.with_status(ExitStatus::NO)` for another code than 125.
+//!   `.with_status(ExitStatus::NO)` for another code than 125, and
+//!   `.with_status_of(ExitStatus::of_removal)` for the codes of `rm` and `rmi`.
 //! - Output only by [`ui::Ui`]: `ui.data(line)?` for stdout, `ui.status`, `ui.warn`.
 
 pub mod args;
@@ -59,6 +60,8 @@ pub mod globals;
 pub mod help;
 pub mod hints;
 pub mod invocation;
+pub mod progress;
+pub mod sanitize;
 pub mod tree;
 pub mod ui;
 pub mod units;
@@ -69,7 +72,7 @@ use std::process::ExitCode;
 
 pub use error::CommandError;
 pub use exit::ExitStatus;
-pub use ui::Ui;
+pub use ui::{Level, Ui};
 
 use crate::engine::Engine;
 use crate::userns;
@@ -81,13 +84,11 @@ pub fn main() -> ExitCode {
     let mut words: Vec<OsString> = std::env::args_os().collect();
     let program = if words.is_empty() { OsString::new() } else { words.remove(0) };
     let mut ui = Ui::new(invocation::program_name(&program));
-    let status = match run(&mut ui, &words).and_then(|status| ui.flush().map(|()| status)) {
-        Ok(status) => status,
-        Err(error) => {
-            ui.error(&error);
-            error.status()
-        }
-    };
+    let result = run(&mut ui, &words).and_then(|status| ui.flush().map(|()| status));
+    let status = result.unwrap_or_else(|error| {
+        ui.error(&error);
+        error.status()
+    });
     status.into()
 }
 
@@ -100,12 +101,30 @@ fn run(ui: &mut Ui, words: &[OsString]) -> error::Result<ExitStatus> {
         }
         Invocation::Command { spec, mut matches, globals } => {
             globals.apply(ui)?;
+            log_start(ui, words);
             let engine = Engine::new(globals.into_options());
-            if spec.place == commands::Where::User {
-                enter_user_namespace(ui, &engine)?;
-            }
-            (spec.exec)(ui, &engine, &mut matches)
+            let result = enter(ui, &engine, spec.place).and_then(|()| (spec.exec)(ui, &engine, &mut matches));
+            ui.log(Level::Debug, "Shutting down engines");
+            result
         }
+    }
+}
+
+fn log_start(ui: &mut Ui, words: &[OsString]) {
+    if !ui.shows(Level::Info) {
+        return;
+    }
+    let program = ui.program().to_owned();
+    ui.log(Level::Info, format_args!("{program} filtering at log level {}", ui.level().name()));
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    ui.log(Level::Debug, format_args!("Called {program} {}", words.join(" ")));
+    ui.log(Level::Trace, format_args!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")));
+}
+
+fn enter(ui: &mut Ui, engine: &Engine, place: commands::Where) -> error::Result<()> {
+    match place {
+        commands::Where::User => enter_user_namespace(ui, engine),
+        commands::Where::Caller => Ok(()),
     }
 }
 

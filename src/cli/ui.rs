@@ -2,15 +2,20 @@
 //!
 //! Stdout carries data that a pipe may want (ids, tables, JSON); everything else
 //! goes to stderr. A reader that has gone away ends the command quietly: writing
-//! data returns an error that `?` passes on.
+//! data returns an error that `?` passes on. On a terminal, text is made harmless
+//! (see [`super::sanitize`]).
 //!
 //! Log lines have the form of logrus, because people and test-suites look for
 //! `level=warning`: `time="2026-11-22T19:00:00Z" level=debug msg="…"`.
 
 use std::fmt::Display;
+use std::fs::OpenOptions;
 use std::io::{self, BufWriter, IsTerminal as _, Write as _};
+use std::path::Path;
 
 use super::error::{CommandError, Result};
+use super::format::go_quote;
+use super::sanitize::sanitize;
 
 /// How much is said on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +53,7 @@ pub struct Ui {
     data: BufWriter<io::Stdout>,
     level: Level,
     quiet: bool,
+    stdout_is_terminal: bool,
     stderr_is_terminal: bool,
 }
 
@@ -60,6 +66,7 @@ impl Ui {
             data: BufWriter::new(io::stdout()),
             level: Level::Warning,
             quiet: false,
+            stdout_is_terminal: io::stdout().is_terminal(),
             stderr_is_terminal: io::stderr().is_terminal(),
         }
     }
@@ -73,6 +80,12 @@ impl Ui {
     /// Sets what is logged.
     pub fn set_level(&mut self, level: Level) {
         self.level = level;
+    }
+
+    /// What is logged.
+    #[must_use]
+    pub fn level(&self) -> Level {
+        self.level
     }
 
     /// Whether lines of `level` are shown.
@@ -92,6 +105,12 @@ impl Ui {
         self.quiet
     }
 
+    /// Whether stdout is a terminal.
+    #[must_use]
+    pub fn stdout_is_terminal(&self) -> bool {
+        self.stdout_is_terminal
+    }
+
     /// Whether stderr is a terminal, so that progress bars make sense.
     #[must_use]
     pub fn stderr_is_terminal(&self) -> bool {
@@ -103,15 +122,37 @@ impl Ui {
     /// # Errors
     /// Fails when stdout does.
     pub fn data(&mut self, line: impl Display) -> Result<()> {
-        writeln!(self.data, "{line}").map_err(CommandError::from)
+        if self.stdout_is_terminal {
+            writeln!(self.data, "{}", sanitize(&line.to_string())).map_err(CommandError::from)
+        } else {
+            writeln!(self.data, "{line}").map_err(CommandError::from)
+        }
     }
 
-    /// Writes data to stdout as it is.
+    /// Writes text to stdout, lines and all.
+    ///
+    /// # Errors
+    /// Fails when stdout does.
+    pub fn text(&mut self, text: &str) -> Result<()> {
+        let text = if self.stdout_is_terminal { sanitize(text) } else { text.into() };
+        self.data_bytes(text.as_bytes())
+    }
+
+    /// Writes bytes to stdout as they are: archives, and what a container wrote.
     ///
     /// # Errors
     /// Fails when stdout does.
     pub fn data_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         self.data.write_all(bytes).map_err(CommandError::from)
+    }
+
+    /// Sends file descriptor 1 to a file, so that programs started from here follow.
+    ///
+    /// # Errors
+    /// Fails when the file cannot be opened for writing.
+    pub fn redirect_stdout(path: &Path) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
+        Ok(rustix::stdio::dup2_stdout(file)?)
     }
 
     /// Passes on what was written to stdout. Needed before a fork, and before
@@ -149,7 +190,8 @@ impl Ui {
             return self.stderr_line(format_args!("Warning: {message}"));
         }
         let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        self.stderr_line(format_args!("time=\"{now}\" level={} msg={:?}", level.name(), message.to_string()));
+        let message = go_quote(&message.to_string());
+        self.stderr_line(format_args!("time=\"{now}\" level={} msg={message}", level.name()));
     }
 
     /// Prints the error that ends the command.
@@ -164,8 +206,11 @@ impl Ui {
         }
     }
 
-    fn stderr_line(&mut self, line: std::fmt::Arguments<'_>) {
-        // Nobody is left to tell when stderr is gone.
-        let _ = writeln!(io::stderr().lock(), "{line}");
+    fn stderr_line(&self, line: std::fmt::Arguments<'_>) {
+        // One write a line, so that lines of several processes do not mix. Nobody
+        // is left to tell when stderr is gone.
+        let line = format!("{line}\n");
+        let line = if self.stderr_is_terminal { sanitize(&line) } else { line.as_str().into() };
+        let _ = io::stderr().lock().write_all(line.as_bytes());
     }
 }

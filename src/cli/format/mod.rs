@@ -206,7 +206,7 @@ impl<'a> List<'a> {
     /// Fails on a template that is not valid or names an unknown field.
     pub fn print<T: Serialize>(&self, ui: &mut Ui, rows: &[T]) -> Result<()> {
         let data = Value::of(rows);
-        ui.data_bytes(self.render(&data)?.as_bytes())
+        ui.text(&self.render(&data)?)
     }
 
     /// The text that [`Self::print`] prints.
@@ -326,7 +326,7 @@ pub fn single(ui: &mut Ui, name: &str, object: &(impl Serialize + ?Sized), forma
     let normalised = with_newline(unescape(format.strip_prefix("table ").unwrap_or(format)));
     let template = Template::parse_user(name, &normalised, format)?;
     let text = template.execute(&Value::of(object))?;
-    ui.data_bytes(text.as_bytes())
+    ui.text(&text)
 }
 
 /// Prints JSON and a newline.

@@ -1,0 +1,206 @@
+//! Draws the progress of a pull or load.
+//!
+//! On a terminal each blob has a bar; elsewhere each has one line, in podman's
+//! words. Bars appear after a quarter of a second, so that what is quick does not
+//! flicker, and are drawn at most 20 times a second. There is no thread: bars
+//! move when an event arrives, because the process may enter namespaces later.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::error::CommandError;
+use super::ui::{Level, Ui};
+use super::units;
+use crate::image::progress::{Event, Progress, Resolution};
+use crate::store::Digest;
+
+const DELAY: Duration = Duration::from_millis(250);
+const DRAWS_PER_SECOND: u8 = 20;
+/// As many digits of a digest as people compare.
+const SHORT: usize = 12;
+
+/// Shows the events of one pull or load on stderr.
+#[derive(Debug)]
+pub struct PullProgress<'a> {
+    ui: &'a mut Ui,
+    bars: Option<Bars>,
+}
+
+impl<'a> PullProgress<'a> {
+    /// Draws bars if stderr is a terminal and nothing else is logged there.
+    pub fn new(ui: &'a mut Ui) -> Self {
+        let bars = (ui.stderr_is_terminal() && !ui.is_quiet() && !ui.shows(Level::Debug)).then(Bars::new);
+        Self { ui, bars }
+    }
+
+    /// Prints a line; the bars stay below it.
+    fn line(&mut self, line: &str) {
+        match &self.bars {
+            Some(bars) => bars.multi.suspend(|| self.ui.status(line)),
+            None => self.ui.status(line),
+        }
+    }
+}
+
+impl Progress for PullProgress<'_> {
+    fn event(&mut self, event: Event<'_>) {
+        match event {
+            Event::Resolved { name, by: Resolution::Alias(file) } => {
+                self.line(&format!("Resolved {name:?} as an alias ({file})"));
+            }
+            Event::Resolved { name, by: Resolution::SearchRegistries(file) } => {
+                let file = file.as_deref().unwrap_or("built-in default");
+                self.line(&format!("Resolving {name:?} using unqualified-search registries ({file})"));
+            }
+            Event::Trying(reference) => self.line(&format!("Trying to pull {reference}...")),
+            Event::Source => self.line("Getting image source signatures"),
+            Event::BlobStarted { digest, size, offset } => match &mut self.bars {
+                Some(bars) => bars.start(digest, size, offset),
+                None => self.ui.status(format_args!("Copying blob {digest}")),
+            },
+            Event::BlobSkipped(digest) => match &mut self.bars {
+                Some(bars) => bars.skip(digest),
+                None => self.ui.status(format_args!("Copying blob {digest}")),
+            },
+            Event::BlobProgress { digest, position } => {
+                if let Some(bars) = &mut self.bars {
+                    bars.advance(digest, position);
+                }
+            }
+            Event::BlobDone(digest) => {
+                if let Some(bars) = &mut self.bars {
+                    bars.finish(digest);
+                }
+            }
+            Event::Config(digest) => {
+                let text = if self.bars.is_some() { short(digest) } else { digest.to_string() };
+                self.line(&format!("Copying config {text}"));
+            }
+            Event::Manifest => self.line("Writing manifest to image destination"),
+            Event::Retry { error, delay } => {
+                let reason = CommandError::describe(error);
+                self.line(&format!("Retrying in {}: {reason}", units::format_duration(delay)));
+            }
+            Event::Warning(text) => match &self.bars {
+                Some(bars) => bars.multi.suspend(|| self.ui.warn(text)),
+                None => self.ui.warn(text),
+            },
+        }
+    }
+}
+
+impl Drop for PullProgress<'_> {
+    /// Leaves no half-drawn bar behind, whether the pull went well or not.
+    fn drop(&mut self) {
+        if let Some(bars) = self.bars.take() {
+            let summary = bars.close();
+            if let Some(summary) = summary {
+                self.ui.status(summary);
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Bars {
+    multi: MultiProgress,
+    bars: HashMap<Digest, ProgressBar>,
+    begun: Instant,
+    is_drawn: bool,
+    bytes: u64,
+    done: usize,
+}
+
+impl Bars {
+    fn new() -> Self {
+        Self {
+            multi: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
+            bars: HashMap::new(),
+            begun: Instant::now(),
+            is_drawn: false,
+            bytes: 0,
+            done: 0,
+        }
+    }
+
+    fn start(&mut self, digest: &Digest, size: Option<u64>, offset: u64) {
+        let bar = self.multi.add(match size {
+            Some(size) => ProgressBar::new(size).with_style(style(
+                "Copying blob {prefix} [{bar:25.green}] {binary_bytes} / {binary_total_bytes} | {binary_bytes_per_sec}",
+            )),
+            None => ProgressBar::no_length()
+                .with_style(style("Copying blob {prefix} {binary_bytes} | {binary_bytes_per_sec}")),
+        });
+        bar.set_prefix(short(digest));
+        // What an earlier attempt left must not count as speed.
+        bar.set_position(offset);
+        bar.reset_eta();
+        self.bars.insert(digest.clone(), bar);
+        self.draw();
+    }
+
+    fn skip(&mut self, digest: &Digest) {
+        let bar = self
+            .multi
+            .add(ProgressBar::no_length().with_style(style("Copying blob {prefix} skipped: already exists")));
+        bar.set_prefix(short(digest));
+        bar.finish();
+        self.bars.insert(digest.clone(), bar);
+        self.draw();
+    }
+
+    fn advance(&mut self, digest: &Digest, position: u64) {
+        if let Some(bar) = self.bars.get(digest) {
+            bar.set_position(position);
+        }
+        self.draw();
+    }
+
+    fn finish(&mut self, digest: &Digest) {
+        if let Some(bar) = self.bars.get(digest) {
+            let size = bar.length().unwrap_or_else(|| bar.position());
+            self.bytes += size;
+            self.done += 1;
+            bar.set_style(style("Copying blob {prefix} done   | {msg}"));
+            bar.finish_with_message(units::decimal_size(size));
+        }
+        self.draw();
+    }
+
+    /// Begins to draw once the pull has taken long enough.
+    fn draw(&mut self) {
+        if !self.is_drawn && self.begun.elapsed() >= DELAY {
+            self.multi.set_draw_target(ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND));
+            self.is_drawn = true;
+        }
+    }
+
+    /// Says what was done, if it took long enough to be shown.
+    fn close(self) -> Option<String> {
+        for bar in self.bars.values().filter(|bar| !bar.is_finished()) {
+            bar.abandon();
+        }
+        let took = Duration::from_millis(u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX));
+        (self.is_drawn && self.done > 0).then(|| {
+            let blobs = if self.done == 1 { "blob" } else { "blobs" };
+            format!(
+                "Copied {} {blobs}, {} in {}",
+                self.done,
+                units::decimal_size(self.bytes),
+                units::format_duration(took)
+            )
+        })
+    }
+}
+
+fn short(digest: &Digest) -> String {
+    let mut hex = digest.hex();
+    hex.truncate(SHORT);
+    hex
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ")
+}
