@@ -68,6 +68,21 @@ pub enum Error {
         /// The whole sentence.
         what: String,
     },
+    /// A flag or value of a later version.
+    #[error("not supported yet: {what}")]
+    Unsupported {
+        /// The feature.
+        what: String,
+    },
+    /// A mount or volume cannot be.
+    #[error(transparent)]
+    Volume(#[from] crate::volume::Error),
+    /// A network cannot be.
+    #[error(transparent)]
+    Network(#[from] crate::network::Error),
+    /// The configuration cannot be used.
+    #[error(transparent)]
+    Config(#[from] crate::config::Error),
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),

@@ -27,6 +27,13 @@ pub(super) fn expand(mount: Mount) -> Result<Vec<Mount>> {
     Ok(paths.into_iter().map(bind).collect())
 }
 
+/// Whether the whole of `path` matches; a star does not match slashes.
+pub(crate) fn path_matches(pattern: &str, path: &str) -> bool {
+    let chars = |text: &str| text.chars().collect::<Vec<_>>();
+    pattern.split('/').count() == path.split('/').count()
+        && pattern.split('/').zip(path.split('/')).all(|(pattern, name)| fits(&chars(pattern), &chars(name)))
+}
+
 /// The existing paths that match, sorted.
 fn matches(pattern: &str) -> Vec<PathBuf> {
     let mut found = vec![PathBuf::from("/")];

@@ -13,6 +13,7 @@ mod set;
 mod short;
 
 pub use error::{Error, Result};
+pub(crate) use glob::path_matches;
 pub use long::parse_mount;
 pub use mount::{Access, Mount, MountOptions, Propagation, Relabel, Source};
 pub use set::{MountFlags, collect};

@@ -41,7 +41,7 @@ pub struct HostFacts {
 ///
 /// # Errors
 /// When the request asks for something that cannot be.
-pub fn generate(input: &SpecInput<'_>) -> Result<Spec, super::Error> {
+pub fn generate(input: &SpecInput<'_>) -> Result<Spec, crate::container::Error> {
     let args = arguments(input)?;
     let mut process = Process::default();
     process.set_args(Some(args)).set_terminal(Some(input.request.terminal));
@@ -53,7 +53,7 @@ pub fn generate(input: &SpecInput<'_>) -> Result<Spec, super::Error> {
 }
 
 /// The command line of the first process, by the rules of entry point and command.
-fn arguments(input: &SpecInput<'_>) -> Result<Vec<String>, super::Error> {
+fn arguments(input: &SpecInput<'_>) -> Result<Vec<String>, crate::container::Error> {
     let image = input.image.and_then(|image| image.config().as_ref());
     let request = input.request;
     let mut args = match &request.entrypoint {
@@ -67,7 +67,9 @@ fn arguments(input: &SpecInput<'_>) -> Result<Vec<String>, super::Error> {
         args.extend(image.and_then(|c| c.cmd().clone()).unwrap_or_default());
     }
     if args.is_empty() {
-        return Err(super::Error::NoCommand);
+        return Err(super::super::Error::Invalid {
+            what: "no command or entrypoint provided, and no CMD or ENTRYPOINT from image".to_owned(),
+        });
     }
     Ok(args)
 }
