@@ -79,9 +79,13 @@ impl Progress for PullProgress<'_> {
                 self.line(&format!("Copying config {text}"));
             }
             Event::Manifest => self.line("Writing manifest to image destination"),
-            Event::Retry { error, delay } => {
-                let reason = CommandError::describe(error);
-                self.line(&format!("Retrying in {}: {reason}", units::format_duration(delay)));
+            Event::Retry { error, delay, attempt, retries } => {
+                let (delay, reason) = (units::format_duration(delay), CommandError::describe(error));
+                let text = format!("Failed, retrying in {delay} ... ({attempt}/{retries}). Error: {reason}");
+                match &self.bars {
+                    Some(bars) => bars.multi.suspend(|| self.ui.warn(text)),
+                    None => self.ui.warn(text),
+                }
             }
             Event::Warning(text) => match &self.bars {
                 Some(bars) => bars.multi.suspend(|| self.ui.warn(text)),

@@ -1,10 +1,14 @@
 //! Image references, manifests, registries, pull and load.
 
+pub mod auth;
 pub mod config;
+pub mod decompress;
 pub mod manifest;
 pub mod platform;
 pub mod progress;
 pub mod reference;
+pub mod registries;
+pub mod registry;
 pub mod request;
 
 pub use config::ImageConfig;

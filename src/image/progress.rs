@@ -1,6 +1,7 @@
 //! What a pull or a load tells while it works. The engine only emits events; who draws, streams or records them
 //! implements [`Progress`].
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use super::reference::Reference;
@@ -51,6 +52,10 @@ pub enum Event<'a> {
         error: &'a (dyn std::error::Error + 'static),
         /// How long until the next attempt.
         delay: Duration,
+        /// Which retry follows, from 1.
+        attempt: u32,
+        /// How many there are at most.
+        retries: u32,
     },
     /// Something that the user should know and that stops nothing.
     Warning(&'a str),
@@ -69,6 +74,28 @@ pub enum Resolution {
 pub trait Progress {
     /// Takes one event. It must return quickly: the transfer waits for it.
     fn event(&mut self, event: Event<'_>);
+}
+
+/// A [`Progress`] that several tasks of one thread share.
+#[derive(Debug)]
+pub struct Reporter<'a>(RefCell<&'a mut (dyn Progress + 'a)>);
+
+impl std::fmt::Debug for dyn Progress + '_ {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Progress")
+    }
+}
+
+impl<'a> Reporter<'a> {
+    /// Wraps the receiver.
+    pub fn new(progress: &'a mut (dyn Progress + 'a)) -> Self {
+        Self(RefCell::new(progress))
+    }
+
+    /// Passes on one event.
+    pub fn report(&self, event: Event<'_>) {
+        self.0.borrow_mut().event(event);
+    }
 }
 
 /// Drops every event.

@@ -144,6 +144,17 @@ impl Reference {
         Self { domain: self.domain.clone(), path: self.path.clone(), tag: None, digest: Some(digest) }
     }
 
+    /// The same repository with tag and digest of `other`.
+    #[must_use]
+    pub fn with_version_of(&self, other: &Self) -> Self {
+        Self {
+            domain: self.domain.clone(),
+            path: self.path.clone(),
+            tag: other.tag.clone(),
+            digest: other.digest.clone(),
+        }
+    }
+
     /// The repository alone, without tag and digest.
     #[must_use]
     pub fn without_version(&self) -> Self {

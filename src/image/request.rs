@@ -70,6 +70,8 @@ impl std::fmt::Debug for Credentials {
 pub struct RegistryOptions {
     /// `--authfile`.
     pub authfile: Option<PathBuf>,
+    /// `--compat-auth-file`: Docker's format.
+    pub compat_authfile: Option<PathBuf>,
     /// `--creds`.
     pub credentials: Option<Credentials>,
     /// `--cert-dir`.

@@ -1,0 +1,137 @@
+//! Changes of stored credentials: login and logout. Whether a registry accepts them is asked by
+//! [`crate::image::registry::check_login`].
+
+use super::file::{self, Content};
+use super::{AuthError, AuthStore, FILES, helper};
+use crate::image::reference::{Reference, ReferenceError};
+use crate::image::registries::Registries;
+use crate::image::request::Credentials;
+
+/// What `login` and `logout` were told to work on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginKey {
+    /// The name of the entry: `HOST[/NAMESPACE[/REPOSITORY]]`.
+    pub key: String,
+    /// The registry to ask.
+    pub host: String,
+}
+
+/// Why an argument names no registry.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// No argument, and no `unqualified-search-registries`.
+    #[error("no registries found in registries.conf, a registry must be provided")]
+    NoDefault,
+    /// Not a name.
+    #[error("parse reference from {key:?}")]
+    Reference {
+        /// What was given.
+        key: String,
+        /// What is wrong.
+        source: ReferenceError,
+    },
+    /// A name with tag or digest.
+    #[error("reference {0:?} contains tag or digest")]
+    Versioned(String),
+}
+
+impl LoginKey {
+    /// Reads the argument; without one the first search registry is meant.
+    pub fn parse(argument: Option<&str>, registries: &Registries) -> Result<Self, KeyError> {
+        let Some(argument) = argument else {
+            let host = registries.search_registries().first().ok_or(KeyError::NoDefault)?;
+            return Ok(Self { key: host.clone(), host: host.clone() });
+        };
+        // A URL stands for its host.
+        let stripped = argument.strip_prefix("https://").or(argument.strip_prefix("http://"));
+        let key = match stripped {
+            Some(rest) => rest.split('/').next().unwrap_or(rest),
+            None => argument.trim_end_matches('/'),
+        };
+        let invalid = |source| KeyError::Reference { key: key.to_owned(), source };
+        let Some((host, _)) = key.split_once('/') else {
+            // A host alone; the grammar checks it with a path behind.
+            // The dot only makes sure that it is read as a host.
+            Reference::parse(&format!("check.{key}/x")).map_err(invalid)?;
+            return Ok(Self { key: key.to_owned(), host: key.to_owned() });
+        };
+        let reference = Reference::parse(key).map_err(invalid)?;
+        if reference.tag().is_some() || reference.digest().is_some() {
+            return Err(KeyError::Versioned(reference.to_string()));
+        }
+        Ok(Self { key: key.to_owned(), host: host.to_owned() })
+    }
+}
+
+impl AuthStore {
+    /// Keeps credentials under `key`; returns where, for people.
+    pub fn log_in(&self, key: &LoginKey, credentials: &Credentials) -> Result<String, AuthError> {
+        for name in &self.helpers {
+            if name != FILES {
+                helper::store(&self.env, name, &key.host, credentials)?;
+                return Ok(format!("credential helper: {name}"));
+            }
+            let Some(target) = self.target() else { continue };
+            let mut content = file::read(target)?.unwrap_or_else(|| Content::empty(target.format));
+            if let Some(name) = content.helper_for(&key.host) {
+                helper::store(&self.env, &name, &key.host, credentials)?;
+                return Ok(format!("credential helper: {name}"));
+            }
+            content.set(&key.key, credentials);
+            file::write(target, &content)?;
+            return Ok(target.path.display().to_string());
+        }
+        Err(AuthError::Nowhere)
+    }
+
+    /// Forgets the credentials of `key`; false where there were none.
+    pub fn log_out(&self, key: &LoginKey) -> Result<bool, AuthError> {
+        let mut removed = false;
+        for name in &self.helpers {
+            if name != FILES {
+                removed |= helper::erase(&self.env, name, &key.host)?;
+                continue;
+            }
+            let Some(target) = self.target() else { continue };
+            let Some(mut content) = file::read(target)? else { continue };
+            if let Some(name) = content.helper_for(&key.host) {
+                removed |= helper::erase(&self.env, &name, &key.host)?;
+            }
+            if content.remove(&key.key) {
+                file::write(target, &content)?;
+                removed = true;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Forgets all credentials in the file that login writes.
+    pub fn log_out_all(&self) -> Result<(), AuthError> {
+        let Some(target) = self.target() else { return Err(AuthError::Nowhere) };
+        if let Some(mut content) = file::read(target)? {
+            content.clear();
+            file::write(target, &content)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys() {
+        let registries = Registries::default();
+        let parse = |text: &str| LoginKey::parse(Some(text), &registries).map(|k| (k.key, k.host)).ok();
+        let pair = |key: &str, host: &str| Some((key.to_owned(), host.to_owned()));
+        assert_eq!(parse("q.io"), pair("q.io", "q.io"));
+        assert_eq!(parse("https://q.io:5000/v2/x"), pair("q.io:5000", "q.io:5000"));
+        assert_eq!(parse("q.io/ns/repo"), pair("q.io/ns/repo", "q.io"));
+        assert_eq!(parse("localhost:5000"), pair("localhost:5000", "localhost:5000"));
+        for text in ["q.io/a:1", "q.io/A", "q_.io", "q.io:x", "-a.io", ""] {
+            assert_eq!(parse(text), None, "{text}");
+        }
+        assert!(matches!(LoginKey::parse(None, &registries), Err(KeyError::NoDefault)));
+    }
+}

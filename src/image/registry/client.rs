@@ -1,0 +1,313 @@
+//! One repository of one registry: scheme, authentication and retries around each request.
+
+use std::cell::{Cell, RefCell};
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use reqwest::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{Method, Response, StatusCode, Url};
+
+use super::challenge::{self, Challenge};
+use super::error::{Answer, RegistryError, TransportCause, is_transient_status};
+use super::retry::{RetryPolicy, parse_retry_after};
+use super::tls::{self, TlsSettings};
+use super::token::{self, TokenCache};
+use super::transport::{Request, Transport};
+use crate::config::Paths;
+use crate::image::auth::Secret;
+use crate::image::progress::{Event, Reporter};
+use crate::image::reference::{DOCKER_HUB, Reference};
+
+/// How a registry is reached.
+#[derive(Debug, Clone)]
+pub struct Connection {
+    /// Folder of certificates.
+    pub certificates: Option<PathBuf>,
+    /// Plain HTTP and any certificate are fine for this registry.
+    pub insecure: bool,
+    /// How often failures are tried again.
+    pub retry: RetryPolicy,
+}
+
+impl Connection {
+    /// The connection to `host`: `cert_dir` as given, else the host's folder of `certs.d`.
+    #[must_use]
+    pub fn to(
+        host: &str,
+        paths: &Paths,
+        cert_dir: Option<PathBuf>,
+        insecure: bool,
+        retry: RetryPolicy,
+    ) -> Self {
+        Self { certificates: cert_dir.or_else(|| tls::folder_for(host, paths)), insecure, retry }
+    }
+}
+
+/// A client for one repository.
+#[derive(Debug)]
+pub struct Client<'a> {
+    /// The registry as the reference names it.
+    host: String,
+    /// The repository's path, also in its scope.
+    path: String,
+    base: RefCell<Url>,
+    /// Plain HTTP may be tried, because HTTPS did not work and nothing was answered yet.
+    may_fall_back: Cell<bool>,
+    transport: Transport,
+    secret: Secret,
+    challenge: RefCell<Option<Challenge>>,
+    tokens: RefCell<TokenCache>,
+    /// One token request at a time: what it brings serves all that wait.
+    token_turn: tokio::sync::Mutex<()>,
+    retry: RetryPolicy,
+    reporter: &'a Reporter<'a>,
+}
+
+/// What to ask for, below `/v2/`.
+#[derive(Debug, Clone)]
+pub(super) struct Ask {
+    pub(super) method: Method,
+    /// Path below `/v2/`, or a whole URL of the same origin.
+    pub(super) path: String,
+    pub(super) accept: Option<&'static str>,
+    pub(super) from: u64,
+    pub(super) doing: String,
+}
+
+impl<'a> Client<'a> {
+    /// A client for the repository of `reference` (none: only for logging in).
+    pub fn new(
+        host: &str,
+        reference: Option<&Reference>,
+        secret: Secret,
+        connection: &Connection,
+        reporter: &'a Reporter<'a>,
+    ) -> Self {
+        let api_host = if host == DOCKER_HUB { "registry-1.docker.io" } else { host };
+        let base = Url::parse(&format!("https://{api_host}/v2/")).expect("a parsed domain makes a URL");
+        let tls = TlsSettings { folder: connection.certificates.clone(), insecure: connection.insecure };
+        Self {
+            host: host.to_owned(),
+            path: reference.map(|r| r.path().to_owned()).unwrap_or_default(),
+            base: RefCell::new(base),
+            may_fall_back: Cell::new(connection.insecure),
+            transport: Transport::new(host.to_owned(), tls),
+            secret,
+            challenge: RefCell::new(None),
+            tokens: RefCell::default(),
+            token_turn: tokio::sync::Mutex::new(()),
+            retry: connection.retry,
+            reporter,
+        }
+    }
+
+    /// Domain and path, as messages name the repository.
+    pub(super) fn repository(&self) -> String {
+        format!("{}/{}", self.host, self.path)
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    /// Whether the registry accepts the secret.
+    pub(super) async fn check_login(&self) -> Result<(), RegistryError> {
+        let doing = format!("logging into {:?}", self.host);
+        let ask = Ask { method: Method::GET, path: String::new(), accept: None, from: 0, doing };
+        self.request(&ask).await.map(drop)
+    }
+
+    /// Sends a request and returns the successful answer; identity, retries and the choice between HTTPS and HTTP
+    /// happen here.
+    pub(super) async fn request(&self, ask: &Ask) -> Result<Response, RegistryError> {
+        let mut attempt = 0;
+        loop {
+            let (error, wish) = match self.exchange(ask).await {
+                Ok(response) if response.status().is_success() => return Ok(response),
+                Ok(mut response) => {
+                    let wish = retry_after(&response);
+                    let answer = self.transport.answer(&mut response).await;
+                    (RegistryError::Status { doing: ask.doing.clone(), answer }, wish)
+                }
+                Err(error) => (error, None),
+            };
+            self.pause_or_fail(error, wish, &mut attempt).await?;
+        }
+    }
+
+    /// Waits before another attempt, or gives the error back when there is none.
+    pub(super) async fn pause_or_fail(
+        &self,
+        error: RegistryError,
+        wish: Option<std::time::Duration>,
+        attempt: &mut u32,
+    ) -> Result<(), RegistryError> {
+        if !error.is_transient() || *attempt >= self.retry.retries {
+            return Err(error);
+        }
+        *attempt += 1;
+        let delay = self.retry.pause(*attempt, wish);
+        self.reporter.report(Event::Retry {
+            error: &error,
+            delay,
+            attempt: *attempt,
+            retries: self.retry.retries,
+        });
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    /// One attempt: with the identity that is known, and once more with a new one if it was refused.
+    async fn exchange(&self, ask: &Ask) -> Result<Response, RegistryError> {
+        let scopes = self.scopes();
+        let known = self.challenge.borrow().clone();
+        let authorization = match &known {
+            Some(challenge) => self.authorize(challenge, &scopes).await?,
+            None => None,
+        };
+        let response = self.send(ask, authorization.clone()).await?;
+        let status = response.status();
+        // Some registries hide what is private behind 403 or 404 until they know who asks.
+        let may_hide = known.is_none()
+            && self.secret != Secret::None
+            && matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND);
+        if status != StatusCode::UNAUTHORIZED && !may_hide {
+            return Ok(response);
+        }
+        let offered = challenge::choose(
+            response.headers().get_all(WWW_AUTHENTICATE).iter().filter_map(|v| v.to_str().ok()),
+        );
+        let challenge = match offered {
+            Some(challenge) => challenge,
+            // gcr.io once sent its challenge with /v2/ only.
+            None => match self.ping().await? {
+                Some(challenge) => challenge,
+                None => return Ok(response),
+            },
+        };
+        let wanted = match &challenge {
+            Challenge::Bearer(bearer) if bearer.error.as_deref() == Some("insufficient_scope") => {
+                bearer.scopes.clone()
+            }
+            _ => scopes,
+        };
+        if authorization.is_some() {
+            self.tokens.borrow_mut().forget(&wanted);
+        }
+        let fresh = self.authorize(&challenge, &wanted).await?;
+        self.challenge.replace(Some(challenge));
+        if fresh.is_none() || fresh == authorization {
+            return Ok(response);
+        }
+        drop(response);
+        self.send(ask, fresh).await
+    }
+
+    /// What a token must allow: pulling from this repository.
+    fn scopes(&self) -> Vec<String> {
+        if self.path.is_empty() { Vec::new() } else { vec![format!("repository:{}:pull", self.path)] }
+    }
+
+    async fn authorize(
+        &self,
+        challenge: &Challenge,
+        scopes: &[String],
+    ) -> Result<Option<HeaderValue>, RegistryError> {
+        let bearer = match challenge {
+            Challenge::Basic => return Ok(self.secret.basic()),
+            Challenge::Bearer(bearer) => bearer,
+        };
+        let _turn = self.token_turn.lock().await;
+        if let Some(token) = self.tokens.borrow().get(scopes) {
+            return Ok(Some(token));
+        }
+        let registry = self.base.borrow().clone();
+        let mut attempt = 0;
+        loop {
+            match token::fetch(&self.transport, &registry, bearer, scopes, &self.secret).await {
+                Ok(reply) => {
+                    return token::remember(&mut self.tokens.borrow_mut(), scopes, &bearer.realm, reply)
+                        .map(Some);
+                }
+                Err(error) => self.pause_or_fail(error, None, &mut attempt).await?,
+            }
+        }
+    }
+
+    /// Asks `/v2/` for a challenge.
+    async fn ping(&self) -> Result<Option<Challenge>, RegistryError> {
+        let doing = format!("pinging container registry {}", self.host);
+        let ask = Ask { method: Method::GET, path: String::new(), accept: None, from: 0, doing };
+        let response = self.send(&ask, None).await?;
+        let values = response.headers().get_all(WWW_AUTHENTICATE);
+        Ok(challenge::choose(values.iter().filter_map(|value| value.to_str().ok())))
+    }
+
+    /// One request. The first one decides between HTTPS and, where that is allowed, plain HTTP.
+    async fn send(&self, ask: &Ask, authorization: Option<HeaderValue>) -> Result<Response, RegistryError> {
+        let base = self.base.borrow().clone();
+        let sent = self.transport.send(&self.build(ask, &base, authorization.clone())?).await;
+        match sent {
+            Err(RegistryError::Transport { ref cause, .. })
+                if self.may_fall_back.get() && base.scheme() == "https" && allows_plain(cause) =>
+            {
+                let mut plain = base;
+                plain.set_scheme("http").expect("https and http are alike");
+                let response = self.transport.send(&self.build(ask, &plain, authorization)?).await;
+                // Where neither works, the error of HTTPS says more.
+                let Ok(response) = response else { return sent };
+                self.base.replace(plain);
+                self.may_fall_back.set(false);
+                Ok(response)
+            }
+            Ok(response) => {
+                self.may_fall_back.set(false);
+                Ok(response)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn build(
+        &self,
+        ask: &Ask,
+        base: &Url,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Request, RegistryError> {
+        let broken = |problem| RegistryError::Protocol { doing: ask.doing.clone(), problem };
+        let url = base.join(&ask.path).map_err(|_| broken("the address is no URL"))?;
+        if url.origin() != base.origin() {
+            return Err(broken("the address leads to another server"));
+        }
+        Ok(Request {
+            method: ask.method.clone(),
+            url,
+            accept: ask.accept,
+            authorization,
+            from: ask.from,
+            form: None,
+            doing: ask.doing.clone(),
+        })
+    }
+}
+
+/// Whether a failure of HTTPS can mean that the server speaks plain HTTP.
+fn allows_plain(cause: &TransportCause) -> bool {
+    !matches!(cause, TransportCause::NoSuchHost(_))
+}
+
+fn retry_after(response: &Response) -> Option<std::time::Duration> {
+    if !is_transient_status(response.status().as_u16()) {
+        return None;
+    }
+    parse_retry_after(response.headers().get(RETRY_AFTER)?.to_str().ok()?, Timestamp::now())
+}
+
+/// The error of an answer whose content is not what was asked for.
+pub(super) fn unexpected(doing: &str, status: StatusCode) -> RegistryError {
+    RegistryError::Status { doing: doing.to_owned(), answer: Answer::parse(status, &[]) }
+}

@@ -1,0 +1,51 @@
+//! The registry client: OCI distribution over HTTP/1.1.
+//!
+//! A [`Client`] talks to one repository of one registry. It asks first and proves its identity only when told to:
+//! an unchanged image costs one request. Tokens are kept by their scope. Everything that a server can send is bounded
+//! in size and time.
+//!
+//! This is one of the places with an async runtime; [`block_on`] makes and ends it, on the calling thread.
+
+mod blob;
+mod challenge;
+mod client;
+mod error;
+mod manifest;
+mod retry;
+mod tls;
+mod token;
+mod transport;
+
+pub use blob::BlobStream;
+pub use client::{Client, Connection};
+pub use error::{Answer, RegistryError, TransportCause};
+pub use manifest::{Head, Served};
+pub use retry::RetryPolicy;
+
+use super::auth::Secret;
+use super::progress::{Reporter, Silent};
+use super::reference::Reference;
+use super::request::Credentials;
+
+/// Runs `future` to its end on a runtime of its own. The threads that resolving host names needs end with it.
+pub fn block_on<F: Future>(future: F) -> Result<F::Output, RegistryError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| RegistryError::Setup(error.into()))?;
+    Ok(runtime.block_on(future))
+}
+
+/// Asks a registry whether it accepts credentials.
+pub fn check_login(
+    host: &str,
+    credentials: Credentials,
+    connection: &Connection,
+) -> Result<(), RegistryError> {
+    let mut silent = Silent;
+    let reporter = Reporter::new(&mut silent);
+    let placeholder = Reference::parse(&format!("{host}/login")).ok();
+    let client =
+        Client::new(host, placeholder.as_ref(), Secret::Password(credentials), connection, &reporter);
+    block_on(client.check_login())?
+}
