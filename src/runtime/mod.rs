@@ -5,9 +5,11 @@
 //! | `plan` | the plan: plain data that says everything |
 //! | `spec` | OCI runtime spec to plan |
 //! | `launch` | the parent's side: clone, id maps, hooks, start, exec |
+//! | `files` | small files that the engine puts into the root |
 //! | `user` | users and groups by name, from the container's own files |
 
 mod error;
+pub mod files;
 mod launch;
 pub mod plan;
 pub mod seccomp;

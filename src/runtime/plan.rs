@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::files::RootFiles;
 use super::user::UserLookup;
 use crate::kernel::cap::CapabilitySet;
 use crate::kernel::idmap::IdMaps;
@@ -41,6 +42,8 @@ pub struct Plan {
     pub read_only_paths: Vec<PathBuf>,
     /// Kernel parameters (dotted names) of the container's own namespaces.
     pub sysctls: Vec<(String, String)>,
+    /// Files to make in the root file system once it is mounted.
+    pub files: RootFiles,
     /// The first process.
     pub process: Process,
     /// Programs of the administrator to run at fixed points.

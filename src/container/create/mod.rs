@@ -8,7 +8,6 @@ pub mod caps;
 pub mod env;
 pub mod idmap;
 pub mod limits;
-mod names;
 pub mod namespace;
 pub mod request;
 pub mod security;

@@ -51,6 +51,7 @@ impl Plan {
             masked_paths: inner_paths("maskedPaths", linux.masked_paths())?,
             read_only_paths: inner_paths("readonlyPaths", linux.readonly_paths())?,
             sysctls: sysctl::sysctls(linux, &namespaces, spec.hostname().is_some())?,
+            files: super::files::RootFiles::default(),
             process,
             hooks: spec.hooks().as_ref().map(hooks::hooks).transpose()?.unwrap_or_default(),
             cgroup: resources::cgroup(linux)?,
