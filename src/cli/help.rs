@@ -1,9 +1,10 @@
 //! `--help` in podman's form: `Usage:`, `Aliases:`, `Examples:`, `Available
 //! Commands:`, `Options:`. Scripts and completion generators read it.
 
+use std::any::TypeId;
 use std::fmt::Write as _;
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 
 use super::error::{CommandError, Result};
 use super::flags;
@@ -41,21 +42,30 @@ pub fn unrecognized(node: Node, word: &str, program: &str) -> CommandError {
 /// The help of a node.
 #[must_use]
 pub fn render(node: Node, program: &str) -> String {
-    let mut command = node.build();
+    let command = node.build();
     let mut text = String::new();
     let about = command.get_about().map(ToString::to_string).unwrap_or_default();
     let _ = writeln!(text, "{about}");
     if !matches!(node, Node::Root) {
-        let long = command.get_long_about().map_or(about, ToString::to_string);
-        let _ = write!(text, "\nDescription:\n  {}\n", long.trim_end().replace('\n', "\n  "));
+        let _ = writeln!(text, "\nDescription:");
+        description(&mut text, &command, &about);
     }
-    let _ = writeln!(text, "\nUsage:\n  {}", usage(node, &mut command, program));
+    let _ = writeln!(text, "\nUsage:\n  {}", usage(node, &command, program));
     let aliases = node.aliases();
     if !aliases.is_empty() {
         let _ = writeln!(text, "\nAliases:\n  {}, {}", node.word(), aliases.join(", "));
     }
     if let Some(examples) = command.get_after_help() {
-        let _ = writeln!(text, "\nExamples:\n  {examples}");
+        let examples = examples.to_string();
+        let _ = writeln!(text, "\nExamples:");
+        for line in examples.lines() {
+            let line = line.trim();
+            // Examples are written with the program's own name.
+            let line = line
+                .strip_prefix("rbox ")
+                .map_or_else(|| line.to_owned(), |rest| format!("{program} {rest}"));
+            let _ = writeln!(text, "  {line}");
+        }
     }
     let children: Vec<Node> = node.children().into_iter().filter(|child| !child.is_hidden()).collect();
     if !children.is_empty() {
@@ -66,19 +76,31 @@ pub fn render(node: Node, program: &str) -> String {
             let _ = writeln!(text, "  {:width$} {about}", child.word());
         }
     }
-    let options = options(&command);
+    let options = options(node, &command);
     if !options.is_empty() {
         let _ = write!(text, "\nOptions:\n{options}");
+    }
+    if !matches!(node, Node::Root) {
+        text.push('\n');
     }
     text
 }
 
+/// What stands below the first line of the doc comment, or that line.
+fn description(text: &mut String, command: &Command, about: &str) {
+    let long = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+    let rest = long.strip_prefix(about).unwrap_or(&long).trim_matches(['.', '\n', ' ']);
+    for line in if rest.is_empty() { about } else { rest }.lines() {
+        let _ = writeln!(text, "{}", format!("  {line}").trim_end());
+    }
+}
+
 /// The line below `Usage:`.
-fn usage(node: Node, command: &mut Command, program: &str) -> String {
+fn usage(node: Node, command: &Command, program: &str) -> String {
     let path = node.path(program);
     match node {
         Node::Root => format!("{path} [options] [command]"),
-        Node::Group(_) => format!("{path} [command]"),
+        Node::Group(_) | Node::Help => format!("{path} [command]"),
         Node::Command { .. } => {
             let mut words = vec![path];
             if let Some(stated) = command.get_overridden_usage() {
@@ -113,28 +135,66 @@ fn visible(command: &Command) -> impl Iterator<Item = &Arg> {
 }
 
 /// The lines below `Options:`, aligned as pflag aligns them.
-fn options(command: &Command) -> String {
+fn options(node: Node, command: &Command) -> String {
     let mut args: Vec<&Arg> = visible(command).collect();
     args.sort_by_key(|arg| arg.get_long());
-    let lines: Vec<(String, String)> = args
+    let mut lines: Vec<(String, String)> = args
         .into_iter()
         .map(|arg| {
             let name = flags::display_name(arg);
-            let mut left =
-                if arg.get_short().is_some() { format!("  {name}") } else { format!("      {name}") };
-            if arg.get_action().takes_values()
-                && let Some(kind) = arg.get_value_names().and_then(|names| names.first())
-            {
-                let _ = write!(left, " {kind}");
+            let indent = if arg.get_short().is_some() { 2 } else { 6 };
+            let mut left = format!("{:indent$}{name}", "");
+            if arg.get_action().takes_values() {
+                let _ = write!(left, " {}", value_kind(arg));
             }
-            (left, arg.get_help().map(ToString::to_string).unwrap_or_default())
+            (left.trim_end().to_owned(), option_text(arg))
         })
         .collect();
+    if matches!(node, Node::Root) {
+        lines.push(("      --help".to_owned(), "Help for this program".to_owned()));
+        lines.push(("  -v, --version".to_owned(), "Print the version".to_owned()));
+        lines.sort_by_key(|(left, _)| left.split("--").nth(1).map(str::to_owned));
+    }
     let width = lines.iter().map(|(left, _)| left.len()).max().unwrap_or_default();
+    let gap = format!("\n{:1$}", "", width + 3);
     lines.iter().fold(String::new(), |mut text, (left, help)| {
-        let _ = writeln!(text, "{left:width$}   {help}");
+        let _ = writeln!(text, "{}", format!("{left:width$}   {}", help.replace('\n', &gap)).trim_end());
         text
     })
+}
+
+fn option_text(arg: &Arg) -> String {
+    let mut text = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let defaults: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
+    if arg.get_action().takes_values() && defaults.iter().any(|value| !value.is_empty() && value != "false") {
+        let quote = if value_kind(arg) == "string" { "\"" } else { "" };
+        let _ = write!(text, " (default {quote}{}{quote})", defaults.join(","));
+    }
+    text
+}
+
+/// What stands for the value in `--flag string`: the stated name, or podman's name of the type.
+fn value_kind(arg: &Arg) -> String {
+    let stated = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
+    let is_derived = |name: &String| name == &arg.get_id().as_str().to_uppercase();
+    match stated {
+        Some(name) if !is_derived(&name) => name,
+        _ if arg.get_num_args().is_some_and(|range| range.min_values() == 0) => String::new(),
+        _ if matches!(arg.get_action(), ArgAction::Append) => "stringArray".to_owned(),
+        _ => match arg.get_value_parser().type_id() {
+            id if [TypeId::of::<i32>(), TypeId::of::<i64>()].into_iter().any(|known| id == known) => {
+                "int".to_owned()
+            }
+            id if [TypeId::of::<u16>(), TypeId::of::<u32>(), TypeId::of::<u64>(), TypeId::of::<usize>()]
+                .into_iter()
+                .any(|known| id == known) =>
+            {
+                "uint".to_owned()
+            }
+            id if id == TypeId::of::<f64>() => "float".to_owned(),
+            _ => "string".to_owned(),
+        },
+    }
 }
 
 /// cobra's rule: two edits apart, or the beginning of the name.

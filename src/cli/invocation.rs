@@ -71,10 +71,8 @@ pub fn resolve(ui: &mut Ui, words: &[OsString]) -> Result<Invocation> {
             super::help::print(ui, &node)?;
             return Err(CommandError::new(format!("missing command '{} COMMAND'", node.path(&program))));
         };
-        if word == "help" && matches!(node, Node::Root) {
-            return help_topic(rest, &program);
-        }
         match node.child(&word.to_string_lossy()) {
+            Some(Node::Help) => return help_topic(&global, rest, &program),
             Some(child) => node = child,
             None => {
                 // As cobra: flags are complained about before the name is.
@@ -88,11 +86,17 @@ pub fn resolve(ui: &mut Ui, words: &[OsString]) -> Result<Invocation> {
     }
 }
 
-fn help_topic(words: &[OsString], program: &str) -> Result<Invocation> {
+/// `help [command]`; `help --help` is about itself.
+fn help_topic(global: &Command, words: &[OsString], program: &str) -> Result<Invocation> {
+    let words = match flags::read(None, global, words, Until::End) {
+        Ok(read) => read.arguments,
+        Err(FlagError::Help) => return Ok(Invocation::Help(Node::Help)),
+        Err(error) => return Err(CommandError::usage(error, &Node::Help.path(program))),
+    };
     let mut node = Node::Root;
     for word in words {
         let word = word.to_string_lossy();
-        node = node.child(&word).ok_or_else(|| super::help::unrecognized(node, &word, program))?;
+        node = node.child(&word).ok_or_else(|| CommandError::new(format!("unknown help topic `{word}`")))?;
     }
     Ok(Invocation::Help(node))
 }

@@ -8,6 +8,8 @@ use clap::Command;
 use super::commands::{COMMANDS, GROUPS, Group, Spec};
 use super::globals::GlobalArgs;
 
+const HELP: &str = "help";
+
 /// A place in the tree.
 #[derive(Debug, Clone, Copy)]
 pub enum Node {
@@ -15,6 +17,8 @@ pub enum Node {
     Root,
     /// A noun.
     Group(&'static Group),
+    /// `help`, which the parser itself answers.
+    Help,
     /// A command, by the name at `index` of its names.
     Command {
         /// Its row.
@@ -61,8 +65,11 @@ impl Node {
         let group = match self {
             Self::Root => None,
             Self::Group(group) => Some(group.name),
-            Self::Command { .. } => return None,
+            Self::Command { .. } | Self::Help => return None,
         };
+        if group.is_none() && word == HELP {
+            return Some(Self::Help);
+        }
         let command = names().find(|(name, ..)| name.group == group && name.is_called(word));
         if let Some((_, spec, index)) = command {
             return Some(Self::Command { spec, index });
@@ -76,13 +83,14 @@ impl Node {
         let group = match self {
             Self::Root => None,
             Self::Group(group) => Some(group.name),
-            Self::Command { .. } => return Vec::new(),
+            Self::Command { .. } | Self::Help => return Vec::new(),
         };
         let mut found: Vec<Self> = names()
             .filter(|(name, ..)| name.group == group)
             .map(|(_, spec, index)| Self::Command { spec, index })
             .collect();
         if group.is_none() {
+            found.push(Self::Help);
             found.extend(GROUPS.iter().filter(|g| !g.is_empty()).map(Self::Group));
         }
         found.sort_by_key(|node| node.word());
@@ -94,6 +102,7 @@ impl Node {
     pub fn word(self) -> &'static str {
         match self {
             Self::Root => "",
+            Self::Help => HELP,
             Self::Group(group) => group.name,
             Self::Command { spec, index } => Name::parse(spec.names[index]).word,
         }
@@ -103,7 +112,7 @@ impl Node {
     #[must_use]
     pub fn aliases(self) -> Vec<&'static str> {
         match self {
-            Self::Root | Self::Group(_) => Vec::new(),
+            Self::Root | Self::Group(_) | Self::Help => Vec::new(),
             Self::Command { spec, index } => Name::parse(spec.names[index]).aliases().collect(),
         }
     }
@@ -111,7 +120,11 @@ impl Node {
     /// Whether lists leave it out.
     #[must_use]
     pub fn is_hidden(self) -> bool {
-        matches!(self, Self::Group(group) if group.hidden)
+        match self {
+            Self::Group(group) => group.hidden,
+            Self::Command { .. } => self.build().is_hide_set(),
+            Self::Root | Self::Help => false,
+        }
     }
 
     /// The words from the program to here, as in `rbox container ps`.
@@ -119,6 +132,7 @@ impl Node {
     pub fn path(self, program: &str) -> String {
         match self {
             Self::Root => program.to_owned(),
+            Self::Help => format!("{program} {HELP}"),
             Self::Group(group) => format!("{program} {}", group.name),
             Self::Command { spec, index } => {
                 let name = Name::parse(spec.names[index]);
@@ -136,6 +150,7 @@ impl Node {
         let bare = Command::new(self.word()).disable_help_flag(true).disable_version_flag(true);
         match self {
             Self::Root => globals(),
+            Self::Help => bare.about("Help about any command"),
             Self::Group(group) => bare.about(group.about),
             Self::Command { spec, .. } => built((spec.augment)(bare)),
         }
