@@ -89,6 +89,16 @@ pub enum Error {
         /// Why.
         problem: String,
     },
+    /// A layer entry that the file system does not take.
+    #[error("cannot unpack {entry:?}: {call}")]
+    Unpack {
+        /// The entry's name.
+        entry: String,
+        /// The failed call.
+        call: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
     /// The stream that brings the content failed.
     #[error("cannot read the content of {what}")]
     Input {
@@ -130,7 +140,9 @@ impl Error {
             }
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::Newer { .. } | Self::Unsupported(_) => ErrorKind::Unsupported,
-            Self::Record { .. } | Self::Input { .. } | Self::Incomplete { .. } => ErrorKind::Internal,
+            Self::Record { .. } | Self::Unpack { .. } | Self::Input { .. } | Self::Incomplete { .. } => {
+                ErrorKind::Internal
+            }
         }
     }
 

@@ -1,15 +1,28 @@
 //! Layers: `layers/ID/{layer.json,diff/}`.
+//!
+//! ID is the digest of the uncompressed archive, so images share layers, and layers can be unpacked in any
+//! order and at the same time. (What a layer archive takes from the layers below it, the attributes of
+//! directories that it only implies, is repaired by one small layer on top: see [`super::attributes`].)
+//!
+//! Order of an unpack: lock -> staging directory -> files -> digest checked -> `layer.json` -> syncfs ->
+//! rename to its place -> fsync of `layers/`. Killed before the rename, only staging is left.
 
 use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
 
 use super::error::{Error, Result};
 use super::open::{MAX_RECORD, parse_record};
-use super::record::LayerRecord;
+use super::record::{LayerRecord, VERSION};
 use super::session::Kind;
-use super::{Digest, ImageRecord, Store};
-use crate::kernel::file::{self, Flock};
+use super::{Digest, Store, unpack};
+use crate::kernel;
+use crate::kernel::file::{self, Durability, Flock};
 use crate::kernel::idmap::IdMaps;
+use crate::kernel::xattr;
 
 /// A layer in the store.
 #[derive(Debug, Clone)]
@@ -23,6 +36,12 @@ impl Layer {
     #[must_use]
     pub fn record(&self) -> &LayerRecord {
         &self.record
+    }
+
+    /// The layer hides everything below it.
+    #[must_use]
+    pub fn hides_lower(&self) -> bool {
+        self.record.opaque.iter().any(String::is_empty)
     }
 
     /// The directory that holds its files, in the form that overlay takes as a lower layer.
@@ -94,36 +113,101 @@ impl Store {
 
     /// Unpacks the uncompressed archive `input` to the end of the stream as the locked layer. If its
     /// digest is not the layer's id, or anything in it is refused, nothing is left behind.
-    pub fn unpack_layer(
-        &self,
-        lock: &LayerLock,
-        _input: impl Read,
-        _options: &UnpackOptions,
-    ) -> Result<Layer> {
-        match &lock.present {
-            Some(layer) => Ok(layer.clone()),
-            None => Err(Error::Unsupported("not supported yet: unpacking a layer".to_owned())),
+    pub fn unpack_layer(&self, lock: &LayerLock, input: impl Read, options: &UnpackOptions) -> Result<Layer> {
+        if let Some(layer) = &lock.present {
+            return Ok(layer.clone());
         }
+        let stage = Stage::new(self, "layer")?;
+        let diff = stage.make_diff()?;
+        let unpacked = unpack::unpack(&diff, input, options)?;
+        if unpacked.digest != lock.id {
+            return Err(super::blob::mismatch("layer diffID", &lock.id, &unpacked.digest));
+        }
+        let record = LayerRecord {
+            version: VERSION,
+            id: lock.id.clone(),
+            size: unpacked.size,
+            archive_size: unpacked.archive_size,
+            entries: unpacked.entries,
+            implied: unpacked.implied,
+            opaque: unpacked.opaque,
+            squashed: unpacked.squashed,
+            devices: unpacked.devices,
+            dropped_xattrs: unpacked.dropped_xattrs,
+        };
+        self.publish(stage, diff, record)
+    }
+
+    /// Makes a staged layer durable and visible.
+    pub(super) fn publish(&self, stage: Stage, diff: OwnedFd, record: LayerRecord) -> Result<Layer> {
+        let bytes = serde_json::to_vec(&record).expect("records have text keys only");
+        let mode = Mode::RUSR | Mode::WUSR;
+        file::write_atomic(&stage.path, "layer.json".as_ref(), &bytes, mode, Durability::None)
+            .map_err(Error::kernel("write a layer record"))?;
+        // One sync of the file system for thousands of files.
+        file::sync_fs(&diff, &stage.path).map_err(Error::kernel("sync a layer"))?;
+        drop(diff);
+        let path = self.layer_path(&record.id);
+        rustix::fs::renameat(CWD, &stage.path, CWD, &path).map_err(|e| Error::Kernel {
+            action: "publish a layer",
+            source: kernel::Error::path("rename", &path, e),
+        })?;
+        super::blob::sync(self, "layers")?;
+        Ok(Layer { path, record })
     }
 
     pub(super) fn layer_path(&self, id: &Digest) -> PathBuf {
         self.data().join("layers").join(id.hex())
     }
 
-    /// Makes the layer that repairs directories which the archives of `record` only imply.
-    pub(super) fn ensure_attributes(&self, _record: &ImageRecord) -> Result<Option<Digest>> {
-        Ok(None)
-    }
-
     fn open_layer_lock(
         &self,
         id: &Digest,
-        lock: impl FnOnce(&Path) -> crate::kernel::Result<Option<Flock>>,
+        lock: impl FnOnce(&Path) -> kernel::Result<Option<Flock>>,
     ) -> Result<Option<LayerLock>> {
         self.session()?.pin(&self.table_shared()?, Kind::Layer, id)?;
         let path = self.data().join("locks").join(format!("layer-{}", id.hex()));
         let Some(lock) = lock(&path).map_err(Error::kernel("lock a layer"))? else { return Ok(None) };
         let present = self.layer(id)?;
         Ok(Some(LayerLock { id: id.clone(), present, _lock: lock }))
+    }
+}
+
+/// A directory of the staging area that is removed unless it was moved away.
+#[derive(Debug)]
+pub(super) struct Stage {
+    pub(super) path: PathBuf,
+}
+
+impl Stage {
+    pub(super) fn new(store: &Store, what: &str) -> Result<Self> {
+        Ok(Self { path: store.session()?.stage(what)? })
+    }
+
+    /// Makes the layer's root, free of what a directory inherits: a setgid bit or default ACL above the
+    /// store would change every file of the layer.
+    pub(super) fn make_diff(&self) -> Result<OwnedFd> {
+        let path = self.path.join("diff");
+        let fail = |call, e: Errno| Error::Kernel {
+            action: "make a layer directory",
+            source: kernel::Error::path(call, &path, e),
+        };
+        rustix::fs::mkdir(&path, Mode::RWXU).map_err(|e| fail("mkdir", e))?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let diff = rustix::fs::open(&path, flags, Mode::empty()).map_err(|e| fail("open", e))?;
+        for acl in [&b"system.posix_acl_default"[..], b"system.posix_acl_access"] {
+            match xattr::remove(&diff, acl) {
+                Ok(()) | Err(Errno::OPNOTSUPP) => {}
+                Err(e) => return Err(fail("fremovexattr", e)),
+            }
+        }
+        rustix::fs::fchmod(&diff, Mode::RWXU).map_err(|e| fail("fchmod", e))?;
+        Ok(diff)
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        super::session::remove(&self.path);
     }
 }

@@ -1,19 +1,26 @@
 //! The content store.
 
+mod attributes;
 pub mod blob;
+mod changes;
 pub mod digest;
 mod error;
 mod find;
 mod gc;
 mod layer;
 mod open;
+pub mod pack;
 pub mod record;
 mod root;
 mod session;
 mod table;
 pub mod tar;
+#[cfg(test)]
+mod testing;
+mod unpack;
 
 pub use blob::{BlobSlot, BlobWriter};
+pub use changes::Change;
 pub use digest::{Digest, DigestError, Hasher};
 pub use error::{Error, Result};
 pub use find::Found;

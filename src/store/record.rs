@@ -163,10 +163,17 @@ pub struct LayerRecord {
     /// The root is the empty string.
     #[serde(default)]
     pub implied: Vec<String>,
+    /// Directories that hide what lower layers have in them; the root is the empty string.
+    #[serde(default)]
+    pub opaque: Vec<String>,
     /// Owners were dropped because the user has a single id; a user with sub-ids unpacks again.
     #[serde(default)]
     pub squashed: bool,
     /// Device nodes that were left out: nobody can make them in a user namespace.
     #[serde(default)]
     pub devices: u64,
+    /// Extended attributes that were left out, because the file system cannot keep them or because a layer
+    /// must not carry them.
+    #[serde(default)]
+    pub dropped_xattrs: u64,
 }
