@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::Status;
-use crate::kernel;
+use crate::config::{self, ErrorKind};
+use crate::monitor::Failure;
+use crate::{kernel, network, runtime, store, userns, volume};
 
 /// Why an operation on a container failed.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,20 @@ pub enum Error {
         /// The state it is in.
         status: Status,
     },
+    /// The container has no cgroup that could be frozen.
+    #[error("cgroup v2 freezer is not available for this container, so it cannot be paused")]
+    NoFreezer,
+    /// Others use it.
+    #[error(
+        "container {id} has dependent containers which must be removed before it: {}: container already exists",
+        others.join(", ")
+    )]
+    HasDependents {
+        /// The container.
+        id: String,
+        /// The others.
+        others: Vec<String>,
+    },
     /// A file of the container cannot be understood.
     #[error("{} is damaged", path.display())]
     Damaged {
@@ -76,14 +92,48 @@ pub enum Error {
     },
     /// A mount or volume cannot be.
     #[error(transparent)]
-    Volume(#[from] crate::volume::Error),
+    Volume(#[from] volume::Error),
     /// A network cannot be.
     #[error(transparent)]
-    Network(#[from] crate::network::Error),
+    Network(#[from] network::Error),
     /// The configuration cannot be used.
     #[error(transparent)]
-    Config(#[from] crate::config::Error),
+    Config(#[from] config::Error),
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    /// The runtime failed.
+    #[error(transparent)]
+    Runtime(#[from] runtime::Error),
+    /// The user's namespace cannot be entered.
+    #[error(transparent)]
+    UserNamespace(#[from] userns::Error),
+    /// The container could not be started; in the words of its monitor.
+    #[error("{0}")]
+    NotStarted(Failure),
+}
+
+impl Error {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NameInUse { .. } | Self::WrongState { .. } | Self::HasDependents { .. } => {
+                ErrorKind::Conflict
+            }
+            Self::Ambiguous { .. } | Self::BadName { .. } | Self::Invalid { .. } => ErrorKind::InvalidInput,
+            Self::Newer { .. } | Self::Unsupported { .. } | Self::NoFreezer => ErrorKind::Unsupported,
+            Self::Damaged { .. } | Self::Kernel(_) | Self::NotStarted(_) => ErrorKind::Internal,
+            Self::Store(error) => error.kind(),
+            Self::Runtime(error) => error.kind(),
+            Self::UserNamespace(error) => error.kind(),
+            Self::Config(error) => error.kind(),
+            Self::Network(error) => error.kind(),
+            Self::Volume(error) => error.kind(),
+        }
+    }
 }

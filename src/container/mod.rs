@@ -16,14 +16,18 @@
 //! State lives beside the record and not in the run directory: that one may be wiped under
 //! a running container (logout cleaners), and the boot id in the state makes it stale by itself.
 
+pub mod cgroup;
 pub mod create;
 pub mod error;
 pub mod id;
 pub mod lookup;
 pub mod names;
 pub mod record;
+pub mod remove;
 pub mod reserve;
+pub mod start;
 pub mod state;
+pub mod stop;
 pub mod time;
 
 pub use error::Error;

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::{Result, Time};
+use super::{Result, Time, cgroup};
 use crate::kernel::file::{self, Durability};
 use crate::kernel::process::{self, Pid};
 use crate::network;
@@ -105,7 +105,7 @@ pub struct Stored {
     /// How often the restart policy started it again.
     #[serde(default)]
     pub restarts: u32,
-    /// The directory of its cgroup, or empty where it has none of its own.
+    /// Its cgroup's path in the unified hierarchy, or empty where it has none of its own.
     #[serde(default)]
     pub cgroup: String,
     /// How it is connected.
@@ -257,7 +257,7 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
         Phase::Exited => Status::Exited,
         _ if stored.boot_id != process::boot_id()? => Status::Exited,
         phase if phase != Phase::Restarting && stored.init.is_alive() => {
-            if stored.is_frozen() {
+            if cgroup::is_frozen(&stored.cgroup) {
                 Status::Paused
             } else if stopped_by_user && stopper_lives(&stop) {
                 Status::Stopping
@@ -283,15 +283,6 @@ fn stopper_lives(stop: &Path) -> bool {
         .ok()
         .and_then(|text| serde_json::from_slice::<ProcessRef>(&text).ok())
         .is_some_and(|stopper| stopper.is_alive())
-}
-
-impl Stored {
-    /// Whether the container's cgroup is frozen.
-    fn is_frozen(&self) -> bool {
-        !self.cgroup.is_empty()
-            && std::fs::read(Path::new(&self.cgroup).join("cgroup.freeze"))
-                .is_ok_and(|text| text.starts_with(b"1"))
-    }
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::path::Path;
 use rustix::io::Errno;
 
 use super::keys::DetachKeys;
-use super::protocol::{Decoder, Frame, Hello, STDIN_WINDOW, Stream, VERSION};
+use super::protocol::{Decoder, Frame, Hello, Malformed, STDIN_WINDOW, Stream, VERSION};
 use super::{Failure, Handle};
 use crate::kernel::poll::{self, Events};
 use crate::kernel::signal::{self, SignalFd, SignalSet};
@@ -66,6 +66,17 @@ pub enum Outcome {
     Lost,
 }
 
+/// What became of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// The program runs and has this pid.
+    Running(i32),
+    /// It does not.
+    Failed(Failure),
+    /// The monitor ended without a word.
+    Lost,
+}
+
 /// A connection to a monitor.
 #[derive(Debug)]
 pub struct Connection {
@@ -97,19 +108,18 @@ impl Connection {
     /// Waits until the container's program runs, and returns its pid.
     ///
     /// # Errors
-    /// Why it does not run.
-    pub fn wait_started(&mut self) -> Result<i32, Failure> {
+    /// When the connection fails.
+    pub fn wait_started(&mut self) -> Result<Start> {
         loop {
-            while let Some(frame) = self.decoder.next_frame().map_err(|e| Failure::new(&e))? {
+            while let Some(frame) = self.decoder.next_frame().map_err(malformed)? {
                 match frame {
-                    Frame::Started(pid) => return Ok(pid),
-                    Frame::Failed { code, text } => return Err(Failure { code, text }),
+                    Frame::Started(pid) => return Ok(Start::Running(pid)),
+                    Frame::Failed(failure) => return Ok(Start::Failed(failure)),
                     _ => {}
                 }
             }
             if !self.receive()? {
-                let text = "the container's monitor ended before the container was started".to_owned();
-                return Err(Failure { code: 125, text });
+                return Ok(Start::Lost);
             }
         }
     }
@@ -142,6 +152,10 @@ impl Connection {
         signal::set_mask(&mask)?;
         result
     }
+}
+
+fn malformed(error: Malformed) -> Error {
+    Error::call("read", "attach socket", io::Error::other(error))
 }
 
 /// The signals that are read instead of acting: all but those that a fault of our own raises, and
@@ -249,17 +263,11 @@ impl<'a> Attachment<'a> {
 
     /// Handles what has been received.
     fn take_frames(&mut self) -> Result<()> {
-        let malformed = |e| Error::call("read", "attach socket", io::Error::other(e));
         while let Some(frame) = self.connection.decoder.next_frame().map_err(malformed)? {
             match frame {
                 Frame::Output(stream, bytes) if !bytes.is_empty() => self.output.push_back((stream, bytes)),
                 Frame::Taken(count) => self.credit += count as usize,
                 Frame::Exit(code) => self.outcome = Some(Outcome::Exited(code)),
-                Frame::Failed { code, text } => {
-                    // Only a restart can fail while somebody is attached.
-                    self.output.push_back((Stream::Stderr, format!("{text}\n").into_bytes()));
-                    self.outcome = Some(Outcome::Exited(code));
-                }
                 Frame::Gap => {
                     let note = b"\n[some output was lost: the log was rotated before it was read]\n".to_vec();
                     self.output.push_back((Stream::Stderr, note));

@@ -51,13 +51,13 @@ pub trait Container: Host {
     ///
     /// # Errors
     /// The container is not started then.
-    fn prepare(&mut self) -> Result<Plan, Failure>;
+    fn prepare(&mut self) -> Result<Plan, Reason>;
 
     /// The first process exists and waits to be started: the last moment to write down that it is there.
     ///
     /// # Errors
     /// The process is ended then.
-    fn created(&mut self, init: Pid) -> Result<(), Failure>;
+    fn created(&mut self, init: Pid) -> Result<(), Reason>;
 
     /// The program runs.
     fn started(&mut self, init: Pid);
@@ -81,6 +81,9 @@ pub enum Next {
     Restart(Duration),
 }
 
+/// Why a container could not be started.
+pub type Reason = Box<dyn std::error::Error + Send + Sync>;
+
 /// Why a container could not be started, as the user will read it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
@@ -89,37 +92,8 @@ pub struct Failure {
     pub code: i32,
     /// The whole chain of causes.
     pub text: String,
-}
-
-impl Failure {
-    /// A failure of rbox itself, with its causes.
-    pub fn new(error: &dyn std::error::Error) -> Self {
-        Self { code: 125, text: chain(error) }
-    }
-}
-
-impl From<runtime::Error> for Failure {
-    fn from(error: runtime::Error) -> Self {
-        Self { code: error.exit_code().into(), text: chain(&error) }
-    }
-}
-
-impl From<crate::kernel::Error> for Failure {
-    fn from(error: crate::kernel::Error) -> Self {
-        Self::new(&error)
-    }
-}
-
-/// An error and its causes in one line, as podman prints them.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
+    /// What the user can do.
+    pub hints: Vec<String>,
 }
 
 /// What to start and how to stand beside it.
@@ -141,6 +115,8 @@ pub struct Request {
     pub stop_timeout: Duration,
     /// How long it may run.
     pub timeout: Option<Duration>,
+    /// Puts a reason into words; the command line knows how.
+    pub describe: fn(Reason) -> Failure,
 }
 
 /// The container's standard streams.
@@ -202,13 +178,14 @@ fn monitor(mut container: Box<dyn Container>, request: Request, first: OwnedFd) 
     let stdin = terminal || request.streams == StreamsRequest::Pipes { interactive: true };
     let mut clients = Clients::new(terminal, stdin);
     clients.add(first, Some(request.first));
+    let describe = request.describe;
     let mut beside = match Beside::new(&request) {
         Ok(beside) => beside,
-        Err(error) => return refuse(&mut *container, &mut clients, &error.into()),
+        Err(error) => return refuse(&mut *container, &mut clients, &describe(error.into())),
     };
     let code = match beside.first_run(&mut *container, request, &mut clients) {
         Ok(code) => code,
-        Err(failure) => return refuse(&mut *container, &mut clients, &failure),
+        Err(reason) => return refuse(&mut *container, &mut clients, &describe(reason)),
     };
     clients.send_exit(code, beside.log.as_ref());
     container.finish();
@@ -218,8 +195,7 @@ fn monitor(mut container: Box<dyn Container>, request: Request, first: OwnedFd) 
 /// Reports a start that failed.
 fn refuse(container: &mut dyn Container, clients: &mut Clients, failure: &Failure) {
     container.failed(failure);
-    let Failure { code, text } = failure.clone();
-    clients.send_all(&Frame::Failed { code, text });
+    clients.send_all(&Frame::Failed(failure.clone()));
 }
 
 /// What the monitor holds across runs.
@@ -240,7 +216,6 @@ impl Beside {
     fn new(request: &Request) -> crate::kernel::Result<Self> {
         // Fails only for a leader of a process group, which a fresh fork is not.
         let _ = rustix::process::setsid();
-        prctl::set_dumpable(false)?;
         prctl::set_child_subreaper(true)?;
         // The monitor must not keep a file system busy.
         rustix::process::chdir("/").map_err(|e| crate::kernel::Error::path("chdir", "/", e))?;
@@ -262,8 +237,8 @@ impl Beside {
         container: &mut dyn Container,
         request: Request,
         clients: &mut Clients,
-    ) -> Result<i32, Failure> {
-        let limit = request.timeout;
+    ) -> Result<i32, Reason> {
+        let (limit, describe) = (request.timeout, request.describe);
         let (mut running, mut ends) = self.launch(container, request.streams, request.extra)?;
         clients.send_all(&Frame::Started(running.pid.as_raw_nonzero().get()));
         loop {
@@ -283,7 +258,8 @@ impl Beside {
             }
             match self.launch(container, request.streams, Vec::new()) {
                 Ok(next) => (running, ends) = next,
-                Err(failure) => {
+                Err(reason) => {
+                    let failure = describe(reason);
                     container.failed(&failure);
                     return Ok(failure.code);
                 }
@@ -297,7 +273,7 @@ impl Beside {
         container: &mut dyn Container,
         streams: StreamsRequest,
         extra: Vec<OwnedFd>,
-    ) -> Result<(Running, Ends), Failure> {
+    ) -> Result<(Running, Ends), Reason> {
         let plan = container.prepare()?;
         let (streams, ends) = match streams {
             StreamsRequest::Pipes { interactive } => {
@@ -319,7 +295,7 @@ impl Beside {
         Ok((running, ends))
     }
 
-    fn inherited_streams(&self) -> Result<Streams, Failure> {
+    fn inherited_streams(&self) -> crate::kernel::Result<Streams> {
         let Some([stdin, stdout, stderr]) = &self.inherited else { return Ok(Streams::Inherit) };
         let copy = |fd: &OwnedFd| fd.try_clone().map_err(|e| crate::kernel::Error::call("dup", "", e));
         Ok(Streams::Given { stdin: copy(stdin)?, stdout: copy(stdout)?, stderr: copy(stderr)? })

@@ -17,6 +17,7 @@
 
 use std::collections::VecDeque;
 
+use super::Failure;
 use crate::kernel::tty::WindowSize;
 
 /// The version that this rbox speaks.
@@ -60,12 +61,7 @@ pub enum Frame {
     /// Monitor: the process runs; its pid as the client sees it.
     Started(i32),
     /// Monitor: the container could not be started.
-    Failed {
-        /// 125, 126 or 127.
-        code: i32,
-        /// The whole text.
-        text: String,
-    },
+    Failed(Failure),
     /// Monitor: the process ended with this code.
     Exit(i32),
     /// Monitor: output was lost, because the log was rotated before the client read it.
@@ -137,10 +133,14 @@ impl Frame {
             Self::Output(Stream::Stderr, bytes) => put(STDERR, bytes),
             Self::Taken(count) => put(TAKEN, &count.to_le_bytes()),
             Self::Started(pid) => put(STARTED, &pid.to_le_bytes()),
-            Self::Failed { code, text } => {
-                let mut payload = code.to_le_bytes().to_vec();
-                let end = text.floor_char_boundary(MAX_PAYLOAD - payload.len());
-                payload.extend_from_slice(&text.as_bytes()[..end]);
+            Self::Failed(failure) => {
+                // The code, then text and hints, each ended by a NUL.
+                let mut payload = failure.code.to_le_bytes().to_vec();
+                for text in std::iter::once(&failure.text).chain(&failure.hints) {
+                    payload.extend(text.bytes().filter(|&b| b != 0));
+                    payload.push(0);
+                }
+                payload.truncate(MAX_PAYLOAD);
                 put(FAILED, &payload);
             }
             Self::Exit(code) => put(EXIT, &code.to_le_bytes()),
@@ -177,9 +177,11 @@ impl Frame {
             TAKEN => sized(4).map(|()| Self::Taken(number().cast_unsigned()))?,
             STARTED => sized(4).map(|()| Self::Started(number()))?,
             FAILED => {
-                let (code, text) = payload.split_first_chunk::<4>().ok_or(Malformed { kind })?;
-                let text = String::from_utf8_lossy(text).into_owned();
-                Self::Failed { code: i32::from_le_bytes(*code), text }
+                let (code, texts) = payload.split_first_chunk::<4>().ok_or(Malformed { kind })?;
+                let texts = String::from_utf8_lossy(texts);
+                let mut texts = texts.split_terminator('\0').map(str::to_owned);
+                let text = texts.next().unwrap_or_default();
+                Self::Failed(Failure { code: i32::from_le_bytes(*code), text, hints: texts.collect() })
             }
             EXIT => sized(4).map(|()| Self::Exit(number()))?,
             GAP => Self::Gap,
@@ -274,7 +276,7 @@ mod tests {
             Frame::Output(Stream::Stderr, Vec::new()),
             Frame::Taken(u32::MAX),
             Frame::Started(42),
-            Frame::Failed { code: 127, text: "no such ü".to_owned() },
+            Frame::Failed(Failure { code: 127, text: "no such ü".to_owned(), hints: vec!["x".to_owned()] }),
             Frame::Exit(-1),
             Frame::Gap,
         ];

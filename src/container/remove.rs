@@ -1,0 +1,98 @@
+//! Removing containers, so that a crash leaves either the container or nothing that is taken for one.
+//!
+//! The directory is renamed out of the table in one step (from then on the container is gone and its name is
+//! free), and emptied afterwards. What a dead process leaves in `tmp/` is removed by the next
+//! writer of the store. The files belong to the container's ids: the caller is in the user's namespace.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::reserve::{make_dir, remove_dir};
+use super::stop::StopRequest;
+use super::{ContainerId, Containers, Error, Record, Result, State, Status};
+use crate::kernel;
+
+/// How to remove a container.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RemoveOptions {
+    /// Stop it first if it runs.
+    pub force: bool,
+    /// How long the stop may take; the container's own time if absent.
+    pub timeout: Option<Duration>,
+}
+
+impl Containers {
+    /// Removes a container.
+    ///
+    /// # Errors
+    /// When it runs and `force` is not set, when others depend on it, or when files cannot be removed.
+    pub fn remove(&self, record: &Record, options: RemoveOptions) -> Result<()> {
+        if options.force {
+            self.stop(record, StopRequest { timeout: options.timeout, by_user: true })?;
+        }
+        let _lock = match self.lock(&record.id) {
+            // Somebody else was faster.
+            Err(Error::NotFound { .. }) => return Ok(()),
+            lock => lock?,
+        };
+        if self.record(&record.id)?.is_none() {
+            return Ok(());
+        }
+        let state = self.state_or_unknown(&record.id);
+        if state.status.is_alive() || (state.status == Status::Stopped && !options.force) {
+            return Err(Error::WrongState {
+                what: format!(
+                    "cannot remove container {} as it is {} - running or paused containers cannot be \
+                     removed without force",
+                    record.id,
+                    state.status.as_str()
+                ),
+                status: state.status,
+            });
+        }
+        let trash = self.detach_files(record)?;
+        remove_dir(&trash)
+    }
+
+    /// The state, or "unknown" where its file is damaged: that must not keep anybody from removing it.
+    #[must_use]
+    pub fn state_or_unknown(&self, id: &ContainerId) -> State {
+        self.state(id).unwrap_or(State { status: Status::Unknown, stored: None, stopped_by_user: false })
+    }
+
+    /// Takes the container out of the table; returns the directory that is left to be removed.
+    pub(super) fn detach_files(&self, record: &Record) -> Result<PathBuf> {
+        let tmp = self.data.join("tmp");
+        make_dir(&tmp)?;
+        let trash = tmp.join(record.id.as_str());
+        let dir = self.dir(&record.id);
+        rustix::fs::rename(&dir, &trash).map_err(|e| kernel::Error::path("rename", &dir, e))?;
+        self.release_name(&record.name, &record.id)?;
+        remove_dir(&self.run_dir(&record.id))?;
+        if let Some(path) = &record.lifecycle.cid_file {
+            let ours =
+                std::fs::read(path).is_ok_and(|text| text.trim_ascii() == record.id.as_str().as_bytes());
+            if ours {
+                super::start::remove_if_there(path)?;
+            }
+        }
+        Ok(trash)
+    }
+
+    /// The containers that use namespaces or volumes of `id`.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn dependents(&self, id: &ContainerId) -> Result<Vec<Record>> {
+        let mut found = Vec::new();
+        for other in self.ids()? {
+            // A damaged record must not block the others.
+            if let Ok(Some(record)) = self.record(&other)
+                && record.dependencies.contains(id)
+            {
+                found.push(record);
+            }
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,405 @@
+//! Starting a container: from its record to a monitor that stands beside it.
+//!
+//! The command checks and locks, and forks the monitor. Everything else happens in the monitor, through
+//! [`Keeper`]: entering the user's namespace, planning, writing the state. The lock is held by both until the
+//! state says "running", so there is no moment in which a second command could start it again.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use oci_spec::runtime::Spec;
+
+use super::create::RestartPolicy;
+use super::record::{LogDriver, Root};
+use super::reserve::make_dir;
+use super::state::{Phase, ProcessRef, STOP, Stored};
+use super::{ContainerId, Containers, Error, Record, Result, Status, Time, cgroup};
+use crate::config::Paths;
+use crate::kernel;
+use crate::kernel::file::Flock;
+use crate::kernel::process::{ExitStatus, Pid};
+use crate::monitor::client::{Connection, Wanted};
+use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
+use crate::runtime::plan::{Membership, Overlay, UserNamespace};
+use crate::runtime::{Host, HostError, Plan, RootSource};
+use crate::store::{Digest, RootMount, Store};
+use crate::userns::{self, UserMaps};
+
+/// How a container is started.
+#[derive(Debug)]
+pub struct StartOptions {
+    /// What the starting command is attached to.
+    pub wanted: Wanted,
+    /// Columns and rows of the caller's terminal.
+    pub size: Option<(u16, u16)>,
+    /// Further descriptors for the container.
+    pub extra: Vec<OwnedFd>,
+    /// Puts the reason of a failure into words.
+    pub describe: fn(Reason) -> Failure,
+}
+
+impl Containers {
+    /// Takes the lock under which the container's state may be changed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] when the container has been removed meanwhile.
+    pub fn lock(&self, id: &ContainerId) -> Result<Flock> {
+        Flock::exclusive_existing(&self.dir(id)).map_err(|e| match e.io().kind() {
+            std::io::ErrorKind::NotFound => Error::NotFound { reference: id.to_string() },
+            _ => e.into(),
+        })
+    }
+
+    /// Starts the container of `record`, whose lock the caller holds. `Ok` says that the monitor
+    /// was forked: whether the program runs is told by the connection.
+    ///
+    /// # Errors
+    /// When the state does not allow it, or no process can be made.
+    pub fn start(
+        &self,
+        paths: &Paths,
+        maps: &UserMaps,
+        record: &Record,
+        lock: Flock,
+        options: StartOptions,
+    ) -> Result<Connection> {
+        let dir = self.dir(&record.id);
+        let previous = self.state(&record.id)?;
+        if !matches!(previous.status, Status::Created | Status::Exited) {
+            return Err(Error::WrongState {
+                what: format!("container {} is {}", record.id, previous.status.as_str()),
+                status: previous.status,
+            });
+        }
+        remove_if_there(&dir.join(STOP))?;
+        make_dir(&self.run_dir(&record.id))?;
+        let lifecycle = &record.lifecycle;
+        let streams = match (record.log.driver, record.process.terminal) {
+            (LogDriver::Passthrough, _) => StreamsRequest::Inherit,
+            (_, true) => StreamsRequest::Terminal { size: options.size },
+            (_, false) => StreamsRequest::Pipes { interactive: record.process.interactive },
+        };
+        let request = Request {
+            streams,
+            extra: options.extra,
+            log: self.log_path(record).map(|path| (path, record.log.max_size)),
+            socket: self.socket(&record.id),
+            first: options.wanted.hello(),
+            stop_signal: lifecycle.stop_signal,
+            stop_timeout: Duration::from_secs(lifecycle.stop_timeout.into()),
+            describe: options.describe,
+            timeout: (lifecycle.timeout > 0).then(|| Duration::from_secs(lifecycle.timeout.into())),
+        };
+        let keeper = Keeper {
+            containers: self.clone(),
+            paths: paths.clone(),
+            maps: maps.clone(),
+            dir,
+            record: record.clone(),
+            lock: Some(lock),
+            previous: previous.stored,
+            state: None,
+            holder: None,
+            delay: FIRST_DELAY,
+            trash: None,
+        };
+        Ok(monitor::start(Box::new(keeper), request)?.into())
+    }
+
+    /// Where the monitor of `id` serves clients.
+    #[must_use]
+    pub fn socket(&self, id: &ContainerId) -> PathBuf {
+        self.run_dir(id).join("attach.sock")
+    }
+
+    /// The log file of a container that has one.
+    #[must_use]
+    pub fn log_path(&self, record: &Record) -> Option<PathBuf> {
+        match record.log.driver {
+            LogDriver::K8sFile | LogDriver::JsonFile => {
+                Some(record.log.path.clone().unwrap_or_else(|| self.dir(&record.id).join("ctr.log")))
+            }
+            LogDriver::None | LogDriver::Passthrough => None,
+        }
+    }
+}
+
+/// Between an exit and the first new start; doubled each time, up to [`LONGEST_DELAY`].
+const FIRST_DELAY: Duration = Duration::from_millis(100);
+
+/// The longest pause between two starts.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+
+/// A run of this length counts as a success: the next pause is short again.
+const LONG_ENOUGH: Duration = Duration::from_secs(10);
+
+/// The owner of a container, inside its monitor.
+#[derive(Debug)]
+struct Keeper {
+    containers: Containers,
+    paths: Paths,
+    maps: UserMaps,
+    dir: PathBuf,
+    record: Record,
+    /// Held until the state says what is going on.
+    lock: Option<Flock>,
+    /// The state before this start.
+    previous: Option<Stored>,
+    state: Option<Stored>,
+    holder: Option<userns::HolderRecord>,
+    delay: Duration,
+    /// The removed container's directory.
+    trash: Option<PathBuf>,
+}
+
+impl Host for Keeper {
+    fn namespaces_ready(&mut self, init: Pid) -> Result<(), HostError> {
+        let _ = init;
+        Ok(())
+    }
+
+    fn before_start(&mut self, init: Pid) -> Result<(), HostError> {
+        let _ = init;
+        Ok(())
+    }
+}
+
+impl Container for Keeper {
+    fn prepare(&mut self) -> Result<Plan, Reason> {
+        // The helpers that write the maps take most of the time: everything that needs no rights is
+        // done while they are at it.
+        let entering = userns::begin(&self.paths, &self.maps)?;
+        let plan = self.plan();
+        let membership = entering.finish()?;
+        if membership == userns::Membership::Made {
+            // Nobody depends on it: without the record others make a namespace of their own.
+            self.holder = userns::register_holder(&self.paths, &self.maps).ok();
+        }
+        let plan = plan?;
+        clear_volatile(&self.dir);
+        Ok(plan)
+    }
+
+    fn created(&mut self, init: Pid) -> Result<(), Reason> {
+        let mut state = Stored::begin(init)?;
+        state.restarts = self.state.as_ref().map_or(0, |state| state.restarts);
+        state.cgroup = cgroup::own_path(init).unwrap_or_default();
+        state.write(&self.dir)?;
+        let monitor = state.monitor;
+        let init = state.init;
+        self.state = Some(state);
+        let lifecycle = &self.record.lifecycle;
+        for (path, process) in [(&lifecycle.pid_file, init), (&lifecycle.monitor_pid_file, monitor)] {
+            if let Some(path) = path {
+                write_pid(path, process)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn started(&mut self, _init: Pid) {
+        self.lock = None;
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        if self.record.lifecycle.auto_remove {
+            self.remove();
+        } else if let Some(state) = self.state.as_mut().filter(|state| state.restarts > 0) {
+            // The restart policy could not start it again.
+            state.phase = Phase::Exited;
+            state.exit_code = Some(failure.code);
+            state.error.clone_from(&failure.text);
+            let _ = state.write(&self.dir);
+        } else {
+            // The start did not happen: the earlier state is the true one.
+            let _ = match &self.previous {
+                Some(previous) => previous.write(&self.dir),
+                None => remove_if_there(&self.dir.join("state.json")),
+            };
+        }
+        self.close_socket();
+        self.finish();
+        self.lock = None;
+    }
+
+    fn ended(&mut self, status: ExitStatus) -> Next {
+        let code = status.code();
+        let Some(mut state) = self.state.take() else { return Next::End(code) };
+        let finished = Time::now();
+        let ran = state.started.map(|started| finished.0.duration_since(started.0));
+        if ran.is_some_and(|ran| ran.unsigned_abs() >= LONG_ENOUGH) {
+            self.delay = FIRST_DELAY;
+        }
+        state.finished = Some(finished);
+        state.exit_code = Some(code);
+        state.oom_killed = cgroup::was_out_of_memory(&state.cgroup);
+        let again = self.starts_again(code, state.restarts);
+        state.phase = if again { Phase::Restarting } else { Phase::Exited };
+        if again {
+            state.restarts += 1;
+        }
+        if self.record.lifecycle.auto_remove && !again {
+            self.remove();
+        } else if let Err(error) = state.write(&self.dir) {
+            // Without the file, readers see that both processes are gone and say so.
+            let _ = error;
+        }
+        self.state = Some(state);
+        if !again {
+            self.close_socket();
+            return Next::End(code);
+        }
+        let delay = self.delay;
+        self.delay = (delay * 2).min(LONGEST_DELAY);
+        Next::Restart(delay)
+    }
+
+    fn finish(&mut self) {
+        if let Some(trash) = self.trash.take() {
+            // What is left over is removed by the next writer of the store.
+            let _ = super::reserve::remove_dir(&trash);
+        }
+        self.holder = None;
+    }
+}
+
+impl Keeper {
+    /// What the runtime has to do.
+    fn plan(&self) -> Result<Plan> {
+        let path = self.dir.join("spec.json");
+        let spec: Spec = super::lookup::read_json(&path, 1)?
+            .ok_or_else(|| Error::Invalid { what: format!("{} is missing", path.display()) })?;
+        let store = Store::open_at(&self.containers.data)?;
+        let root = root_source(&store, &self.dir, &self.record.root)?;
+        let mut plan = Plan::from_spec(&spec, &self.dir, Some(root))?;
+        self.join_others(&mut plan)?;
+        Ok(plan)
+    }
+
+    /// Namespaces of other containers are found anew at each start, because their processes change.
+    fn join_others(&self, plan: &mut Plan) -> Result<()> {
+        let modes = &self.record.namespaces;
+        let path = |mode: &str, file: &str| -> Result<Option<PathBuf>> {
+            let Some(reference) = mode.strip_prefix("container:") else { return Ok(None) };
+            let other = self.containers.lookup(reference)?;
+            let state = self.containers.state(&other.id)?;
+            let pid = state.pid().ok_or_else(|| Error::WrongState {
+                what: format!("container {} whose namespace is to be shared is not running", other.id),
+                status: state.status,
+            })?;
+            Ok(Some(Path::new("/proc").join(pid.to_string()).join("ns").join(file)))
+        };
+        if let Some(path) = path(&modes.user, "user")? {
+            plan.namespaces.user = UserNamespace::Join(path);
+        }
+        let slots = [
+            (&modes.pid, "pid", &mut plan.namespaces.pid),
+            (&modes.ipc, "ipc", &mut plan.namespaces.ipc),
+            (&modes.uts, "uts", &mut plan.namespaces.uts),
+            (&modes.cgroup, "cgroup", &mut plan.namespaces.cgroup),
+            (&self.record.network.mode, "net", &mut plan.namespaces.network),
+        ];
+        for (mode, file, slot) in slots {
+            if let Some(path) = path(mode, file)? {
+                *slot = Membership::Join(path);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the restart policy says about an exit.
+    fn starts_again(&self, code: i32, restarts: u32) -> bool {
+        if self.dir.join(STOP).exists() {
+            return false;
+        }
+        match self.record.lifecycle.restart {
+            RestartPolicy::No => false,
+            RestartPolicy::OnFailure(most) => code != 0 && (most == 0 || restarts < most),
+            RestartPolicy::Always | RestartPolicy::UnlessStopped => true,
+        }
+    }
+
+    /// Makes the container gone; its files follow in [`Container::finish`].
+    fn remove(&mut self) {
+        // On failure `rm` has to do it: the container is shown as exited, without a code.
+        if let Ok(trash) = self.containers.detach_files(&self.record) {
+            self.trash = Some(trash);
+        }
+    }
+
+    fn close_socket(&self) {
+        let _ = std::fs::remove_file(self.containers.socket(&self.record.id));
+    }
+}
+
+/// The root file system of a container as the runtime wants it.
+fn root_source(store: &Store, dir: &Path, root: &Root) -> Result<RootSource> {
+    let (upper, work) = (dir.join("upper"), dir.join("work"));
+    if let Some(directory) = &root.directory {
+        if !root.directory_overlay {
+            return Ok(RootSource::Bind(directory.clone()));
+        }
+        return Ok(RootSource::Overlay(Overlay {
+            lower_base: PathBuf::from("/"),
+            lowers: vec![directory.strip_prefix("/").unwrap_or(directory).to_owned()],
+            upper_base: dir.to_owned(),
+            upper: Some("upper".into()),
+            work: Some("work".into()),
+            user_xattr: true,
+            volatile: true,
+            options: Vec::new(),
+        }));
+    }
+    let layers: Vec<Digest> = root
+        .layers
+        .iter()
+        .map(|text| text.parse().map_err(|_| Error::Invalid { what: format!("{text:?} is not a layer id") }))
+        .collect::<Result<_>>()?;
+    match store.root_mount(&layers, Some(&upper), Some(&work), &root.maps)? {
+        RootMount::Overlay { base, lowers, upper, work, mut options } => {
+            let given = options.len();
+            options.retain(|(key, _)| key != "userxattr");
+            Ok(RootSource::Overlay(Overlay {
+                lower_base: base.clone(),
+                lowers,
+                upper_base: base,
+                upper,
+                work,
+                user_xattr: options.len() < given,
+                // A sync of the whole file system at each exit is not worth what a crash could lose.
+                volatile: true,
+                options,
+            }))
+        }
+        RootMount::Bind { source } => Ok(RootSource::Bind(source)),
+        RootMount::FuseOverlay { program, .. } => Err(Error::Invalid {
+            what: format!("not supported yet: root file systems by {}", program.display()),
+        }),
+    }
+}
+
+/// Overlay refuses an upper directory that was mounted `volatile` and leaves this mark for ever. The data of the
+/// last run may be incomplete after a power cut; that is what `volatile` means, and no reason not to start.
+fn clear_volatile(dir: &Path) {
+    let _ = std::fs::remove_dir_all(dir.join("work/work/incompat"));
+}
+
+fn write_pid(path: &Path, process: ProcessRef) -> Result<()> {
+    let error = |e| kernel::Error::path("write", path, e);
+    let mut file = File::create(path).map_err(error)?;
+    file.write_all(process.pid.to_string().as_bytes()).map_err(error)?;
+    Ok(())
+}
+
+/// Removes a file; that there is none is fine.
+pub(super) fn remove_if_there(path: &Path) -> Result<()> {
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(kernel::Error::path("unlink", path, e).into())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,227 @@
+//! Stopping, killing and signalling containers.
+//!
+//! The `stop` file is written first: it tells the monitor not to start the container again, and readers that
+//! it is "stopping" as long as the command that wrote it lives. No lock is held while a container takes its time.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::time::{Duration, Instant};
+
+use rustix::fs::Mode;
+
+use super::state::{Phase, ProcessRef, STOP, Stored};
+use super::{Containers, Error, Record, Result, State, Status, cgroup};
+use crate::kernel::file::{self, Durability};
+use crate::kernel::poll;
+use crate::kernel::process;
+use crate::kernel::signal;
+
+/// How to stop a container.
+#[derive(Debug, Clone, Copy)]
+pub struct StopRequest {
+    /// Time between the stop signal and SIGKILL; the container's own if absent.
+    pub timeout: Option<Duration>,
+    /// A user asks: the restart policy does not apply.
+    pub by_user: bool,
+}
+
+/// How a stop went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stopped {
+    /// It was not running.
+    Already,
+    /// It ended by itself.
+    Gently,
+    /// SIGKILL was needed; the signal that failed and the time it was given.
+    Killed {
+        /// Name of the stop signal.
+        signal: String,
+        /// What it was given to end.
+        after: Duration,
+    },
+}
+
+/// How long a monitor may take to write down an exit before it is taken for stuck.
+const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Containers {
+    /// Stops a container, and returns once its exit is written down.
+    ///
+    /// # Errors
+    /// When it cannot be signalled or does not end.
+    pub fn stop(&self, record: &Record, request: StopRequest) -> Result<Stopped> {
+        let state = self.state_or_unknown(&record.id);
+        if request.by_user && state.stored.is_some() {
+            // Also when nothing runs right now: a restart may be pending.
+            self.mark_stopped(record)?;
+        }
+        let Some((stored, pidfd)) = self.open_init(&state)? else {
+            self.await_exit(record, Some(MONITOR_PATIENCE))?;
+            return Ok(Stopped::Already);
+        };
+        let lifecycle = &record.lifecycle;
+        let grace = request.timeout.unwrap_or(Duration::from_secs(lifecycle.stop_timeout.into()));
+        let was_paused = state.status == Status::Paused;
+        let mut outcome = Stopped::Gently;
+        let ended = !grace.is_zero() && {
+            send(&pidfd, lifecycle.stop_signal)?;
+            if was_paused {
+                // A frozen process cannot take the signal.
+                cgroup::freeze(&stored.cgroup, false)?;
+            }
+            poll::readable(pidfd.as_fd(), Some(grace))?
+        };
+        if !ended {
+            if !grace.is_zero() && lifecycle.stop_signal != libc::SIGKILL {
+                outcome = Stopped::Killed { signal: signal::name(lifecycle.stop_signal), after: grace };
+            }
+            self.kill_all(&stored, &pidfd)?;
+        }
+        self.await_exit(record, Some(MONITOR_PATIENCE))?;
+        Ok(outcome)
+    }
+
+    /// Sends a signal to the first process.
+    ///
+    /// # Errors
+    /// When the container does not run.
+    pub fn kill(&self, record: &Record, number: i32) -> Result<()> {
+        let state = self.state(&record.id)?;
+        let opened = self.open_init(&state)?;
+        let Some((stored, pidfd)) = opened.filter(|_| state.status != Status::Initialized) else {
+            return Err(Error::WrongState {
+                what: format!(
+                    "can only kill running containers. {} is in state {}",
+                    record.id,
+                    state.status.as_str()
+                ),
+                status: state.status,
+            });
+        };
+        // podman takes every signal for a request to end; one that means "reload" is none.
+        let ends = [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, record.lifecycle.stop_signal];
+        if ends.contains(&number) {
+            self.mark_stopped(record)?;
+        }
+        if number != libc::SIGKILL {
+            return send(&pidfd, number);
+        }
+        self.kill_all(&stored, &pidfd)?;
+        self.await_exit(record, Some(MONITOR_PATIENCE))?;
+        Ok(())
+    }
+
+    /// Notes that a user asked for the end.
+    fn mark_stopped(&self, record: &Record) -> Result<()> {
+        let text = serde_json::to_vec(&ProcessRef::current()?).expect("numbers are always JSON");
+        let mode = Mode::RUSR | Mode::WUSR;
+        let written =
+            file::write_atomic(&self.dir(&record.id), OsStr::new(STOP), &text, mode, Durability::None);
+        match written {
+            // Removed meanwhile: as stopped as can be.
+            Err(e) if e.io().kind() == std::io::ErrorKind::NotFound => Ok(()),
+            // A full disk must not keep a container running.
+            Err(e) if matches!(e.errno(), Some(libc::ENOSPC | libc::EDQUOT)) => Ok(()),
+            written => Ok(written?),
+        }
+    }
+
+    /// Opens the first process, if there is one.
+    fn open_init(&self, state: &State) -> Result<Option<(Stored, OwnedFd)>> {
+        let Some(stored) = state.stored.clone().filter(|_| state.status.is_alive()) else { return Ok(None) };
+        Ok(stored.init.open()?.map(|pidfd| (stored, pidfd)))
+    }
+
+    /// Kills the container with everything that belongs to it: the cgroup where there is one, and the first process,
+    /// with which its pid namespace ends.
+    fn kill_all(&self, stored: &Stored, pidfd: &OwnedFd) -> Result<()> {
+        send(pidfd, libc::SIGKILL)?;
+        cgroup::kill(&stored.cgroup)?;
+        Ok(())
+    }
+
+    /// Waits until the exit is written down, and returns the state then. A monitor that does not get to it within
+    /// `patience` after the process has ended is ended as well: the container must not depend on it.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn await_exit(&self, record: &Record, patience: Option<Duration>) -> Result<Option<State>> {
+        let mut deadline = None;
+        loop {
+            let state = match self.state(&record.id) {
+                Ok(state) => state,
+                Err(_) if !self.dir(&record.id).exists() => return Ok(None),
+                Err(e) => return Err(e),
+            };
+            if !self.dir(&record.id).exists() {
+                return Ok(None);
+            }
+            match (state.status, &state.stored) {
+                (status, Some(stored)) if status.is_alive() => {
+                    if let Some(pidfd) = stored.init.open()? {
+                        poll::readable(pidfd.as_fd(), None)?;
+                    }
+                }
+                (Status::Stopped, Some(stored)) if !state.restarts_later() => {
+                    let now = Instant::now();
+                    let deadline = *deadline.get_or_insert_with(|| patience.map(|p| now + p));
+                    if deadline.is_some_and(|deadline| now >= deadline)
+                        && let Some(monitor) = stored.monitor.open()?
+                    {
+                        send(&monitor, libc::SIGKILL)?;
+                    }
+                    // The monitor is at it: microseconds, unless somebody has stopped it.
+                    std::thread::sleep(Duration::from_micros(500));
+                }
+                (Status::Exited, Some(stored)) if stored.phase != Phase::Exited => {
+                    self.bury(record)?;
+                }
+                _ => return Ok(Some(state)),
+            }
+        }
+    }
+
+    /// Writes the exit of a container whose monitor cannot any more.
+    ///
+    /// # Errors
+    /// When the state cannot be written.
+    pub fn bury(&self, record: &Record) -> Result<()> {
+        let _lock = match self.lock(&record.id) {
+            Err(Error::NotFound { .. }) => return Ok(()),
+            lock => lock?,
+        };
+        let state = self.state(&record.id)?;
+        let Some(mut stored) = state.stored.filter(|_| state.status == Status::Exited) else { return Ok(()) };
+        if stored.phase == Phase::Exited {
+            return Ok(());
+        }
+        let rebooted = stored.boot_id != process::boot_id()?;
+        stored.phase = Phase::Exited;
+        stored.exit_code = None;
+        stored.finished.get_or_insert_with(super::Time::now);
+        stored.error = if rebooted {
+            "the machine was restarted while the container ran".to_owned()
+        } else {
+            "the container's monitor ended before the container; the exit code is not known".to_owned()
+        };
+        stored.write(&self.dir(&record.id))
+    }
+}
+
+impl State {
+    /// Whether the monitor is waiting to start it again.
+    #[must_use]
+    pub fn restarts_later(&self) -> bool {
+        self.status == Status::Stopped
+            && !self.stopped_by_user
+            && self.stored.as_ref().is_some_and(|stored| stored.phase == Phase::Restarting)
+    }
+}
+
+/// Sends a signal; to a process that has just ended that is no error.
+fn send(pidfd: &OwnedFd, number: i32) -> Result<()> {
+    match process::pidfd_send_signal(pidfd, number) {
+        Err(e) if e.errno() == Some(libc::ESRCH) => Ok(()),
+        result => Ok(result?),
+    }
+}
