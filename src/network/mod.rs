@@ -4,14 +4,20 @@
 //! No container records here: drivers take the plain [`Request`] and the pid of the
 //! container's first process, and answer with a [`Status`].
 
+pub mod address;
+pub mod driver;
 pub mod error;
+pub mod hosts;
 pub mod mode;
+pub mod pasta;
 pub mod port;
+pub mod resolv;
 
 use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+pub use driver::{Context, Driver, driver};
 pub use error::{Error, Result};
 pub use mode::Mode;
 pub use port::{PortMapping, Protocol};

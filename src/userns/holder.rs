@@ -11,16 +11,18 @@
 //! very process: same boot, same pid, same start time. Records of dead processes are removed.
 //! A holder must be dumpable, or the kernel keeps the user herself from joining it.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::{Error, Result, UserMaps};
+use super::{Result, UserMaps};
 use crate::config::Paths;
+use crate::kernel::file::{self, Durability};
 use crate::kernel::idmap::IdMaps;
 use crate::kernel::process::{self, Pid};
 use crate::kernel::{self, prctl};
@@ -70,24 +72,14 @@ pub fn register_holder(paths: &Paths, maps: &UserMaps) -> Result<HolderRecord> {
         .mode(0o700)
         .create(&dir)
         .map_err(|source| kernel::Error::path("mkdir", &dir, source))?;
-    let path = dir.join(pid.to_string());
-    write(&dir, &path, &record)?;
-    Ok(HolderRecord { path, pid })
+    let name = OsString::from(pid.to_string());
+    write(&dir, &record, &name)?;
+    Ok(HolderRecord { path: dir.join(name), pid })
 }
 
-/// Volatile state: a rename makes it atomic, and nobody needs it after a crash of the machine.
-fn write(dir: &Path, path: &Path, record: &Record) -> Result<()> {
+fn write(dir: &Path, record: &Record, name: &OsStr) -> Result<()> {
     let text = serde_json::to_vec(record).expect("a record of numbers and text is always JSON");
-    let temporary = dir.join(format!(".{}", record.pid));
-    let written = fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(&text))
-        .and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|source| Error::Kernel(kernel::Error::path("write", path, source)))
+    Ok(file::write_atomic(dir, name, &text, Mode::RUSR | Mode::WUSR, Durability::None)?)
 }
 
 fn directory(paths: &Paths) -> PathBuf {
@@ -178,12 +170,12 @@ mod tests {
             Record { pid: u32::MAX, boot_id: good.boot_id.clone(), maps: maps.maps.clone(), ..good },
         ];
         for record in variants {
-            write(&dir, &path, &record).unwrap();
+            write(&dir, &record, path.file_name().unwrap()).unwrap();
             assert_eq!(living(&paths, &maps).count(), 0, "{record:?}");
             assert!(!path.exists(), "{record:?}");
         }
         let newer = Record { version: 2, ..good };
-        write(&dir, &path, &newer).unwrap();
+        write(&dir, &newer, path.file_name().unwrap()).unwrap();
         assert_eq!(living(&paths, &maps).count(), 0);
         assert!(path.exists(), "a newer rbox may know what to do with it");
         fs::remove_dir_all(&paths.run).unwrap();

@@ -1,0 +1,194 @@
+//! pasta: user-mode networking by a helper process of the passt project.
+//!
+//! pasta runs in H and in the host's network namespace, is given the container's namespace as
+//! a file, configures an interface there, puts itself into namespaces of its own and then
+//! forwards. It forks once it is ready: the end of the started process is the signal to go
+//! on, and the pid of the process that stays is in the file named by `--pid`.
+//!
+//! pasta opens the namespace by path after dropping the descriptors it inherits, so the path
+//! is that of a descriptor which the monitor holds: `/proc/MONITOR/fd/N`. The process in the
+//! container would be no good, as nobody may look into it before it executes its program. When
+//! the monitor goes, the path goes, and pasta, which looks once a second, ends by itself.
+
+mod arguments;
+mod features;
+
+use std::fs;
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use super::address::addresses_of;
+use super::driver::{Context, Driver};
+use super::{Error, Helper, PortMapping, Result, Status};
+use crate::config::{Config, Env};
+use crate::kernel::ns::{self, Namespace};
+use crate::kernel::process::{self, Pid};
+use arguments::Arguments;
+
+/// The program's name.
+pub const PROGRAM: &str = "pasta";
+
+/// Finds pasta in the helper directories of containers.conf, then in `$PATH`.
+#[must_use]
+pub fn find(config: &Config, env: &Env) -> Option<PathBuf> {
+    let extra = env.absolute("CONTAINERS_HELPER_BINARY_DIR");
+    let dirs = extra.iter().chain(&config.engine.helper_binaries_dir).map(PathBuf::as_path);
+    env.find_program(PROGRAM, dirs)
+}
+
+/// One container's pasta.
+#[derive(Debug)]
+pub struct Pasta {
+    program: PathBuf,
+    arguments: Arguments,
+    ports: Vec<PortMapping>,
+    pid_file: PathBuf,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Starting { child: Child, init: Pid, namespace: OwnedFd },
+    Running { pidfd: OwnedFd, _namespace: OwnedFd },
+}
+
+impl Pasta {
+    /// Plans the pasta of a container; `options` are those of `--network=pasta:…`.
+    pub fn new(options: &[String], ports: &[PortMapping], context: Context<'_>) -> Result<Self> {
+        let program = find(context.config, context.env).ok_or(Error::NoPasta)?;
+        let features = features::of(&program, context.paths);
+        let configured = &context.config.network.pasta_options;
+        let pid_file = context.state_dir.join("pasta.pid");
+        let arguments = Arguments::new(configured, options, ports, features, &pid_file);
+        Ok(Self { program, arguments, ports: ports.to_vec(), pid_file, state: State::Idle })
+    }
+
+    fn spawn(&self, namespace: &OwnedFd) -> Result<Child> {
+        let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+        Command::new(&self.program)
+            .args(self.arguments.with_namespace(&path))
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|source| Error::Spawn { path: self.program.clone(), source })
+    }
+
+    /// The process that stays, found by the file that it wrote.
+    fn find_daemon(&self) -> Result<(Helper, OwnedFd)> {
+        let file = self.arguments.pid_file.as_deref().unwrap_or(&self.pid_file);
+        let text =
+            fs::read_to_string(file).map_err(|source| Error::Read { path: file.to_owned(), source })?;
+        let pid = text.trim().parse().ok().and_then(Pid::from_raw).ok_or_else(|| Error::Read {
+            path: file.to_owned(),
+            source: io::Error::from(io::ErrorKind::InvalidData),
+        })?;
+        let pidfd = process::pidfd_open(pid)?;
+        let start_time = process::start_time(pid)?;
+        Ok((Helper { pid: pid.as_raw_nonzero().get().unsigned_abs(), start_time }, pidfd))
+    }
+
+    fn status(&self, init: Pid, helper: Helper) -> Status {
+        let addresses = addresses_of(&init.to_string());
+        let reaches = |address: &IpAddr| addresses.iter().any(|own| own.is_ipv4() == address.is_ipv4());
+        let reachable = |given: &[IpAddr]| given.iter().filter(|address| reaches(address)).copied().collect();
+        let host_addresses: Vec<IpAddr> = reachable(&self.arguments.map_guest);
+        Status {
+            ipv6: addresses.iter().any(IpAddr::is_ipv6),
+            dns_servers: reachable(&self.arguments.dns_forward),
+            host_address: host_addresses.first().copied(),
+            addresses,
+            helper: Some(helper),
+        }
+    }
+}
+
+impl Driver for Pasta {
+    fn validate(&self) -> Result<()> {
+        if let Some(port) = self.ports.iter().find(|port| port.protocol == super::Protocol::Sctp) {
+            return Err(Error::Protocol(port.protocol));
+        }
+        fs::File::options().read(true).write(true).open("/dev/net/tun").map(drop).map_err(Error::NoTun)
+    }
+
+    fn setup(&mut self, init: Pid) -> Result<()> {
+        self.validate()?;
+        let namespace = ns::open(init, Namespace::Network)?;
+        let child = self.spawn(&namespace)?;
+        self.state = State::Starting { child, init, namespace };
+        Ok(())
+    }
+
+    fn wait(&mut self) -> Result<Status> {
+        let State::Starting { child, init, namespace } = std::mem::replace(&mut self.state, State::Idle)
+        else {
+            return Ok(Status::default());
+        };
+        let output =
+            child.wait_with_output().map_err(|source| Error::Spawn { path: self.program.clone(), source })?;
+        if !output.status.success() {
+            let code = output.status.code().unwrap_or_else(|| 128 + output.status.signal().unwrap_or(0));
+            let output = String::from_utf8_lossy(&output.stderr).into_owned();
+            return Err(Error::Pasta { code, output });
+        }
+        let (helper, pidfd) = self.find_daemon()?;
+        self.state = State::Running { pidfd, _namespace: namespace };
+        Ok(self.status(init, helper))
+    }
+
+    fn watch(&self) -> Option<BorrowedFd<'_>> {
+        match &self.state {
+            State::Running { pidfd, .. } => Some(pidfd.as_fd()),
+            State::Idle | State::Starting { .. } => None,
+        }
+    }
+
+    fn teardown(&mut self) {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Idle => return,
+            State::Starting { mut child, .. } => {
+                // It may have forked already: let it come up, then end what stays.
+                let _ = child.wait();
+                if let Ok((helper, _)) = self.find_daemon() {
+                    end(helper);
+                }
+            }
+            State::Running { pidfd, .. } => {
+                // It keeps nothing that would want tidying, and has no children.
+                let _ = process::pidfd_send_signal(&pidfd, libc::SIGKILL);
+                // A monitor is subreaper: the orphan is its child. Elsewhere this fails, and init reaps.
+                let _ = process::wait_pidfd(&pidfd);
+            }
+        }
+        let _ = fs::remove_file(&self.pid_file);
+    }
+}
+
+impl Drop for Pasta {
+    fn drop(&mut self) {
+        self.teardown();
+    }
+}
+
+/// Ends the process of `helper`, if it is still that one.
+pub fn end(helper: Helper) {
+    let Some(pid) = i32::try_from(helper.pid).ok().and_then(Pid::from_raw) else { return };
+    let Ok(pidfd) = process::pidfd_open(pid) else { return };
+    if process::start_time(pid).is_ok_and(|start_time| start_time == helper.start_time) {
+        let _ = process::pidfd_send_signal(&pidfd, libc::SIGKILL);
+    }
+}
+
+/// What `info` shows about pasta: its path and version.
+#[must_use]
+pub fn version(program: &Path) -> String {
+    let output = Command::new(program).arg("--version").env_clear().stdin(Stdio::null()).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
