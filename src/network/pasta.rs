@@ -12,6 +12,7 @@
 
 mod arguments;
 mod features;
+mod lender;
 
 use std::fs;
 use std::io;
@@ -28,6 +29,8 @@ use crate::config::{Config, Env};
 use crate::kernel::ns::{self, Namespace};
 use crate::kernel::process::{self, Pid};
 use arguments::Arguments;
+use features::Features;
+use lender::Lender;
 
 /// The program's name.
 pub const PROGRAM: &str = "pasta";
@@ -47,14 +50,16 @@ pub struct Pasta {
     arguments: Arguments,
     ports: Vec<PortMapping>,
     pid_file: PathBuf,
+    features: Features,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
     Idle,
-    Starting { child: Child, init: Pid, namespace: OwnedFd },
+    Starting { child: Child, init: Pid, namespace: OwnedFd, _lender: Option<Lender> },
     Running { pidfd: OwnedFd, _namespace: OwnedFd },
+    Ending { pidfd: OwnedFd },
 }
 
 impl Pasta {
@@ -65,11 +70,12 @@ impl Pasta {
         let configured = &context.config.network.pasta_options;
         let pid_file = context.state_dir.join("pasta.pid");
         let arguments = Arguments::new(configured, options, ports, features, &pid_file);
-        Ok(Self { program, arguments, ports: ports.to_vec(), pid_file, state: State::Idle })
+        Ok(Self { program, arguments, ports: ports.to_vec(), pid_file, features, state: State::Idle })
     }
 
-    fn spawn(&self, namespace: &OwnedFd) -> Result<Child> {
-        let path = format!("/proc/{}/fd/{}", std::process::id(), namespace.as_raw_fd());
+    fn spawn(&self, namespace: &OwnedFd, lender: Option<&Lender>) -> Result<Child> {
+        let holder = lender.map_or_else(|| std::process::id().to_string(), |lender| lender.pid.to_string());
+        let path = format!("/proc/{holder}/fd/{}", namespace.as_raw_fd());
         Command::new(&self.program)
             .args(self.arguments.with_namespace(&path))
             .env_clear()
@@ -121,13 +127,15 @@ impl Driver for Pasta {
     fn setup(&mut self, init: Pid) -> Result<()> {
         self.validate()?;
         let namespace = ns::open(init, Namespace::Network)?;
-        let child = self.spawn(&namespace)?;
-        self.state = State::Starting { child, init, namespace };
+        let lender = if self.features.opens_any { None } else { Some(Lender::start()?) };
+        let child = self.spawn(&namespace, lender.as_ref())?;
+        self.state = State::Starting { child, init, namespace, _lender: lender };
         Ok(())
     }
 
     fn wait(&mut self) -> Result<Status> {
-        let State::Starting { child, init, namespace } = std::mem::replace(&mut self.state, State::Idle)
+        let State::Starting { child, init, namespace, _lender } =
+            std::mem::replace(&mut self.state, State::Idle)
         else {
             return Ok(Status::default());
         };
@@ -146,7 +154,7 @@ impl Driver for Pasta {
     fn watch(&self) -> Option<BorrowedFd<'_>> {
         match &self.state {
             State::Running { pidfd, .. } => Some(pidfd.as_fd()),
-            State::Idle | State::Starting { .. } => None,
+            State::Idle | State::Starting { .. } | State::Ending { .. } => None,
         }
     }
 
@@ -161,11 +169,12 @@ impl Driver for Pasta {
                 }
             }
             State::Running { pidfd, .. } => {
-                // It keeps nothing that would want tidying, and has no children.
+                // It keeps nothing that would want tidying, and has no children. Its namespaces
+                // take the kernel some 20 ms, so nobody waits for its end here.
                 let _ = process::pidfd_send_signal(&pidfd, libc::SIGKILL);
-                // A monitor is subreaper: the orphan is its child. Elsewhere this fails, and init reaps.
-                let _ = process::wait_pidfd(&pidfd);
+                self.state = State::Ending { pidfd };
             }
+            State::Ending { pidfd } => self.state = State::Ending { pidfd },
         }
         let _ = fs::remove_file(&self.pid_file);
     }
@@ -174,6 +183,10 @@ impl Driver for Pasta {
 impl Drop for Pasta {
     fn drop(&mut self) {
         self.teardown();
+        if let State::Ending { pidfd } = &self.state {
+            // A monitor is subreaper: the orphan is its child. Elsewhere this fails, and init reaps.
+            let _ = process::wait_pidfd(pidfd);
+        }
     }
 }
 

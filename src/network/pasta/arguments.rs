@@ -71,6 +71,10 @@ impl Arguments {
         if !given.has(&["-d", "--debug", "--trace"]) {
             add(&["--quiet"]);
         }
+        if !features.opens_any && !given.has(&["--no-netns-quit"]) {
+            // The path leads through a process that is gone soon; we end pasta ourselves.
+            add(&["--no-netns-quit"]);
+        }
         let user_pid_file = given.values(&["-P", "--pid"]).pop().map(PathBuf::from);
         if user_pid_file.is_none() {
             add(&["--pid", &pid_file.to_string_lossy()]);
@@ -147,8 +151,8 @@ mod tests {
         Arguments::new(&owned(configured), &owned(options), &ports, features, Path::new("/run/p"))
     }
 
-    const NEW: Features = Features { map_guest_addr: true };
-    const OLD: Features = Features { map_guest_addr: false };
+    const NEW: Features = Features::of_version(true);
+    const OLD: Features = Features::of_version(false);
 
     #[test]
     fn defaults_are_podman_s() {
@@ -161,6 +165,7 @@ mod tests {
         assert_eq!(arguments.map_guest.len(), 1);
         let arguments = build(&[], &[], &[], OLD);
         assert!(!arguments.words.iter().any(|word| word.contains("map-guest")));
+        assert!(arguments.words.contains(&"--no-netns-quit".to_owned()));
         assert!(arguments.map_guest.is_empty());
     }
 

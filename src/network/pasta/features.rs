@@ -24,6 +24,16 @@ use crate::kernel::file::{self, Durability};
 pub(super) struct Features {
     /// `--map-guest-addr`, from 2024-08-14 on.
     pub(super) map_guest_addr: bool,
+    /// Whether it opens namespaces with CAP_SYS_PTRACE. That came during 2023 and shows nowhere,
+    /// so it is assumed from 2024-08-14 on; see [`super::lender`].
+    pub(super) opens_any: bool,
+}
+
+impl Features {
+    /// Those of the versions before and after 2024-08-14.
+    pub(super) const fn of_version(recent: bool) -> Self {
+        Self { map_guest_addr: recent, opens_any: recent }
+    }
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -47,7 +57,7 @@ pub(super) fn of(program: &Path, paths: &Paths) -> Features {
         && known.version == VERSION
         && known.binary == binary
     {
-        return Features { map_guest_addr: known.map_guest_addr };
+        return Features::of_version(known.map_guest_addr);
     }
     let features = from_help(&help(program));
     let known = Known { version: VERSION, binary, map_guest_addr: features.map_guest_addr };
@@ -73,5 +83,5 @@ fn help(program: &Path) -> String {
 }
 
 fn from_help(text: &str) -> Features {
-    Features { map_guest_addr: text.contains("--map-guest-addr") }
+    Features::of_version(text.contains("--map-guest-addr"))
 }
