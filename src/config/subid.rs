@@ -161,6 +161,28 @@ fn find_passwd_entry(text: &str, uid: u32) -> Option<PasswdEntry> {
     })
 }
 
+/// The host's /etc/passwd entry with the name `name` or, for a number, the uid.
+#[must_use]
+pub fn passwd_entry_of(name: &str) -> Option<PasswdEntry> {
+    let text = std::fs::read_to_string("/etc/passwd").ok()?;
+    let uid = text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(name)).then(|| fields.nth(1)?.parse().ok())?
+    });
+    find_passwd_entry(&text, uid.or_else(|| name.parse().ok())?)
+}
+
+/// The name of group `gid` in the host's /etc/group.
+#[must_use]
+pub fn group_name(gid: u32) -> Option<String> {
+    let text = std::fs::read_to_string("/etc/group").ok()?;
+    text.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(gid)).then(|| name.to_owned())
+    })
+}
+
 /// The names under which sub-ids of `uid` may be granted: the one of /etc/passwd, and `$USER`
 /// where that file does not know the user (LDAP, SSSD).
 #[must_use]

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use oci_spec::runtime::Spec;
 
-use super::create::RestartPolicy;
+use super::create::{CreateRequest, RestartPolicy};
 use super::record::{LogDriver, Root};
 use super::reserve::make_dir;
 use super::state::{Phase, ProcessRef, STOP, Stored};
@@ -276,6 +276,10 @@ impl Keeper {
         let root = root_source(&store, &self.dir, &self.record.root)?;
         let mut plan = Plan::from_spec(&spec, &self.dir, Some(root))?;
         self.join_others(&mut plan)?;
+        let path = self.dir.join("request.json");
+        if let Some(request) = super::lookup::read_json::<CreateRequest>(&path, 1)? {
+            request.extras.apply(&mut plan)?;
+        }
         Ok(plan)
     }
 

@@ -8,7 +8,7 @@ pub mod error;
 mod glob;
 mod long;
 pub mod mount;
-pub(crate) mod path;
+mod path;
 mod set;
 mod short;
 
@@ -16,5 +16,6 @@ pub use error::{Error, Result};
 pub(crate) use glob::path_matches;
 pub use long::parse_mount;
 pub use mount::{Access, Mount, MountOptions, Propagation, Relabel, Source};
+pub(crate) use path::clean as clean_path;
 pub use set::{MountFlags, collect};
 pub use short::{parse_tmpfs, parse_volume};

@@ -4,8 +4,11 @@
 //! so that nothing below parses text again. [`spec::generate`] is pure: request, image
 //! configuration and a few facts of the host in, runtime spec out.
 
+use super::{Error, Result};
+
 pub mod caps;
 pub mod env;
+pub mod extras;
 pub mod idmap;
 pub mod limits;
 pub mod namespace;
@@ -16,7 +19,20 @@ pub mod spec;
 pub mod userns;
 mod words;
 
+pub use extras::Extras;
 pub use request::{
-    CreateRequest, EnvRequest, Identity, ImageVolumes, Init, IpcMode, LogRequest, NamespaceMode, PullPolicy,
+    CreateRequest, EnvRequest, Identity, ImageVolumes, Init, IpcMode, LogRequest, NamespaceMode,
     RestartPolicy, RootFs, SeccompChoice, Security, Systemd, Ulimit, UserNsMode, UserRequest,
 };
+
+/// Reads a file mode creation mask: up to four octal digits.
+///
+/// # Errors
+/// When it is none.
+pub fn parse_umask(text: &str) -> Result<u32> {
+    let octal = (1..=4).contains(&text.len()) && text.bytes().all(|b| matches!(b, b'0'..=b'7'));
+    u32::from_str_radix(text, 8)
+        .ok()
+        .filter(|umask| octal && *umask <= 0o7777)
+        .ok_or_else(|| Error::Invalid { what: format!("invalid umask string {text}: invalid argument") })
+}

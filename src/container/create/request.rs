@@ -10,7 +10,11 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::extras::Extras;
+use crate::config::subid::PasswdEntry;
 use crate::kernel::idmap::IdMaps;
+use crate::network;
+use crate::network::Protocol;
 use crate::volume::Mount;
 
 /// A request to create a container.
@@ -46,7 +50,7 @@ pub struct CreateRequest {
     /// `--timeout`, seconds; 0 is none.
     pub timeout: u32,
     /// `--restart`
-    pub restart: RestartPolicy,
+    pub restart: Option<RestartPolicy>,
     /// `--umask`, as a number.
     pub umask: Option<u32>,
     /// `--tz`
@@ -55,8 +59,8 @@ pub struct CreateRequest {
     pub oom_score_adj: Option<i32>,
     /// `--personality`: `LINUX` or `LINUX32`.
     pub personality: Option<String>,
-    /// `--ulimit`
-    pub ulimits: Vec<Ulimit>,
+    /// `--ulimit`; `None` is `host`, the caller's own limits.
+    pub ulimits: Option<Vec<Ulimit>>,
     /// `--preserve-fds`: how many after 2.
     pub preserve_fds: u32,
     /// `--preserve-fd`: exactly these.
@@ -100,15 +104,29 @@ pub struct CreateRequest {
 
     /// `--hostname`
     pub hostname: Option<String>,
+    /// `--network`, `-p`, `--dns`, … ; ports as given, [`network::port::assign`] comes later.
+    pub network: network::Request,
+    /// `--expose`
+    pub expose: Vec<(u16, Protocol)>,
+    /// `-P`
+    pub publish_all: bool,
 
     /// `--log-driver`, `--log-opt`
     pub log: LogRequest,
+    /// `--cgroups`
+    pub cgroups: Option<String>,
+    /// `--sdnotify`
+    pub sd_notify: Option<String>,
+    /// `-a` streams, for `inspect`.
+    pub attach: Vec<String>,
     /// `--rm`
     pub remove: bool,
     /// `--rmi`
     pub remove_image: bool,
     /// The command line that made the container, for `inspect`.
     pub create_command: Vec<String>,
+    /// What a start needs beside the spec; filled by [`super::create`].
+    pub extras: Extras,
 }
 
 /// Names, labels and files that identify a container.
@@ -193,6 +211,9 @@ pub struct UserRequest {
     pub group_entry: Option<String>,
     /// `--hostuser`
     pub host_users: Vec<String>,
+    /// The accounts of the host that `host_users` names.
+    #[serde(skip)]
+    pub host_entries: Vec<PasswdEntry>,
 }
 
 impl Default for UserRequest {
@@ -205,6 +226,7 @@ impl Default for UserRequest {
             passwd_entry: None,
             group_entry: None,
             host_users: Vec::new(),
+            host_entries: Vec::new(),
         }
     }
 }
@@ -292,6 +314,8 @@ pub struct Security {
     pub label: Vec<String>,
     /// `--security-opt proc-opts=`
     pub proc_opts: Vec<String>,
+    /// The values of `--security-opt` as given, for `inspect`.
+    pub options: Vec<String>,
 }
 
 /// Which seccomp profile is loaded.
@@ -390,19 +414,4 @@ pub struct LogRequest {
     pub tag: Option<String>,
     /// `--log-opt label=`
     pub labels: Vec<String>,
-}
-
-/// `--pull`
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PullPolicy {
-    /// Only when the image is not in the store.
-    #[default]
-    Missing,
-    /// Each time.
-    Always,
-    /// Never.
-    Never,
-    /// When the registry has a newer one.
-    Newer,
 }

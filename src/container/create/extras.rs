@@ -1,0 +1,67 @@
+//! What a start needs beside the OCI spec: things that the spec has no words for.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::SeccompChoice;
+use crate::container::{Error, Result};
+use crate::kernel;
+use crate::runtime::files::RootFiles;
+use crate::runtime::plan::Plan;
+use crate::runtime::{UserLookup, seccomp};
+
+/// Seccomp profile files larger than this are refused.
+const MAX_PROFILE: u64 = 4 << 20;
+
+/// What the plan of a start gets beside the spec.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Extras {
+    /// Who the first process runs as.
+    pub lookup: UserLookup,
+    /// The working directory is made where it is missing.
+    pub create_cwd: bool,
+    /// rbox's own init is pid 1.
+    pub init: bool,
+    /// Files made in the root file system.
+    pub files: RootFiles,
+    /// Which seccomp profile is loaded.
+    pub seccomp: SeccompChoice,
+    /// Targets of mounts whose source goes to the container's user (`U`).
+    pub chown: Vec<PathBuf>,
+    /// Targets of volumes that are filled from the image while they are empty.
+    pub fill: Vec<PathBuf>,
+}
+
+impl Extras {
+    /// Puts everything into `plan`.
+    ///
+    /// # Errors
+    /// When the seccomp profile cannot be used.
+    pub fn apply(&self, plan: &mut Plan) -> Result<()> {
+        for mount in &mut plan.mounts {
+            mount.chown = self.chown.contains(&mount.destination);
+            mount.copy_up |= self.fill.contains(&mount.destination);
+        }
+        plan.process.lookup = Some(self.lookup.clone());
+        plan.process.create_cwd = self.create_cwd;
+        plan.init = self.init;
+        plan.files = self.files.clone();
+        plan.process.seccomp = self.filter(plan)?;
+        Ok(())
+    }
+
+    fn filter(&self, plan: &Plan) -> Result<Option<crate::runtime::plan::Filter>> {
+        let profile = match &self.seccomp {
+            SeccompChoice::Unconfined => return Ok(None),
+            SeccompChoice::Default => seccomp::default_profile(),
+            SeccompChoice::File(path) => {
+                let json = kernel::file::read_limited(path, MAX_PROFILE)?;
+                seccomp::Profile::parse(&json).map_err(Error::from)?
+            }
+        };
+        let section = profile.resolve(plan.process.capabilities.bounding);
+        Ok(Some(seccomp::compile_spec(&section).map_err(Error::from)?))
+    }
+}
