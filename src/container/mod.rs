@@ -22,6 +22,7 @@ pub mod error;
 pub mod id;
 pub mod lookup;
 pub mod names;
+pub mod network;
 pub mod record;
 pub mod remove;
 pub mod reserve;

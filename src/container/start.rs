@@ -13,6 +13,7 @@ use std::time::Duration;
 use oci_spec::runtime::Spec;
 
 use super::create::{CreateRequest, RestartPolicy};
+use super::network::{RunNetwork, Settings};
 use super::record::{LogDriver, Root};
 use super::reserve::make_dir;
 use super::state::{Phase, ProcessRef, STOP, Stored};
@@ -23,6 +24,7 @@ use crate::kernel::file::Flock;
 use crate::kernel::process::{ExitStatus, Pid};
 use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
+use crate::network;
 use crate::runtime::plan::{Membership, Overlay, UserNamespace};
 use crate::runtime::{Host, HostError, Plan, RootSource};
 use crate::store::{Digest, RootMount, Store};
@@ -37,6 +39,8 @@ pub struct StartOptions {
     pub size: Option<(u16, u16)>,
     /// Further descriptors for the container.
     pub extra: Vec<OwnedFd>,
+    /// What the network is made from.
+    pub settings: Settings,
     /// Puts the reason of a failure into words.
     pub describe: fn(Reason) -> Failure,
 }
@@ -103,6 +107,9 @@ impl Containers {
             previous: previous.stored,
             state: None,
             holder: None,
+            settings: options.settings,
+            network: None,
+            status: None,
             delay: FIRST_DELAY,
             trash: None,
         };
@@ -150,6 +157,10 @@ struct Keeper {
     previous: Option<Stored>,
     state: Option<Stored>,
     holder: Option<userns::HolderRecord>,
+    settings: Settings,
+    network: Option<RunNetwork>,
+    /// How this run is connected.
+    status: Option<network::Status>,
     delay: Duration,
     /// The removed container's directory.
     trash: Option<PathBuf>,
@@ -157,12 +168,16 @@ struct Keeper {
 
 impl Host for Keeper {
     fn namespaces_ready(&mut self, init: Pid) -> Result<(), HostError> {
-        let _ = init;
+        if let Some(network) = &mut self.network {
+            network.setup(init)?;
+        }
         Ok(())
     }
 
-    fn before_start(&mut self, init: Pid) -> Result<(), HostError> {
-        let _ = init;
+    fn before_start(&mut self, _init: Pid) -> Result<(), HostError> {
+        if let Some(network) = &mut self.network {
+            self.status = Some(network.finish(&self.containers, &self.record, &self.settings)?);
+        }
         Ok(())
     }
 }
@@ -173,12 +188,16 @@ impl Container for Keeper {
         // done while they are at it.
         let entering = userns::begin(&self.paths, &self.maps)?;
         let plan = self.plan();
+        let network = RunNetwork::plan(&self.containers, &self.record, &self.paths, &self.settings);
         let membership = entering.finish()?;
         if membership == userns::Membership::Made {
             // Nobody depends on it: without the record others make a namespace of their own.
             self.holder = userns::register_holder(&self.paths, &self.maps).ok();
         }
         let plan = plan?;
+        let network = network?;
+        network.make_files(&self.record)?;
+        self.network = Some(network);
         clear_volatile(&self.dir);
         Ok(plan)
     }
@@ -187,6 +206,7 @@ impl Container for Keeper {
         let mut state = Stored::begin(init)?;
         state.restarts = self.state.as_ref().map_or(0, |state| state.restarts);
         state.cgroup = cgroup::own_path(init).unwrap_or_default();
+        state.network = self.status.take();
         state.write(&self.dir)?;
         let monitor = state.monitor;
         let init = state.init;
@@ -205,6 +225,7 @@ impl Container for Keeper {
     }
 
     fn failed(&mut self, failure: &Failure) {
+        self.disconnect();
         if self.record.lifecycle.auto_remove {
             self.remove();
         } else if let Some(state) = self.state.as_mut().filter(|state| state.restarts > 0) {
@@ -227,6 +248,7 @@ impl Container for Keeper {
 
     fn ended(&mut self, status: ExitStatus) -> Next {
         let code = status.code();
+        self.disconnect();
         let Some(mut state) = self.state.take() else { return Next::End(code) };
         let finished = Time::now();
         let ran = state.started.map(|started| finished.0.duration_since(started.0));
@@ -262,6 +284,8 @@ impl Container for Keeper {
             // What is left over is removed by the next writer of the store.
             let _ = super::reserve::remove_dir(&trash);
         }
+        // Waits for the end of what forwarded for it.
+        self.network = None;
         self.holder = None;
     }
 }
@@ -312,6 +336,13 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    /// Frees the published ports at once.
+    fn disconnect(&mut self) {
+        if let Some(network) = &mut self.network {
+            network.teardown();
+        }
     }
 
     /// What the restart policy says about an exit.

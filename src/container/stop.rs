@@ -15,6 +15,7 @@ use crate::kernel::file::{self, Durability};
 use crate::kernel::poll;
 use crate::kernel::process;
 use crate::kernel::signal;
+use crate::network;
 
 /// How to stop a container.
 #[derive(Debug, Clone, Copy)]
@@ -196,6 +197,11 @@ impl Containers {
             return Ok(());
         }
         let rebooted = stored.boot_id != process::boot_id()?;
+        if let Some(helper) = stored.network.take().and_then(|network| network.helper)
+            && !rebooted
+        {
+            network::driver::end_helper(helper);
+        }
         stored.phase = Phase::Exited;
         stored.exit_code = None;
         stored.finished.get_or_insert_with(super::Time::now);
