@@ -4,7 +4,7 @@ CARGO  ?= cargo
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE = target/$(TARGET)/release/rbox
 
-.PHONY: help build try test test-faults test-vm lint fmt bench install clean
+.PHONY: help build try test test-faults test-vm lint fmt generate bench install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -35,6 +35,10 @@ lint: ## formatting and clippy
 
 fmt: ## format the sources
 	$(CARGO) fmt
+
+generate: ## write man pages and completions anew
+	$(CARGO) run --quiet --locked -- internals generate man man
+	$(CARGO) run --quiet --locked -- internals generate completions completions
 
 bench: build ## ratios against podman, crun and bwrap, side by side in one run
 	tests/setup all

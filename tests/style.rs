@@ -13,9 +13,10 @@
 //!
 //! The checks read source text without comments and strings; they do not parse Rust.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Which modules of the crate a module may name. Downwards only.
 const MATRIX: &[(&str, &[&str])] = &[
@@ -391,6 +392,42 @@ fn no_test_file_is_forgotten() {
         }
     }
     report("test files that tests/it/main.rs does not name", &forgotten);
+}
+
+#[test]
+fn generated_files_are_up_to_date() {
+    for (what, dir) in [("man", "man"), ("completions", "completions")] {
+        let fresh = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("generated-{what}"));
+        let _ = fs::remove_dir_all(&fresh);
+        fs::create_dir_all(&fresh).expect("a directory for generated files");
+        let status = Command::new(env!("CARGO_BIN_EXE_rbox"))
+            .args(["internals", "generate", what])
+            .arg(&fresh)
+            .status()
+            .expect("rbox runs");
+        assert!(status.success());
+        let (new, old) = (texts(&fresh), texts(&root().join(dir)));
+        let names: BTreeSet<_> = new.keys().chain(old.keys()).collect();
+        let stale: Vec<String> = names
+            .into_iter()
+            .filter(|name| new.get(*name) != old.get(*name))
+            .map(|name| format!("{dir}/{name}"))
+            .collect();
+        report("files that `make generate` would change", &stale);
+    }
+}
+
+/// The files of a directory.
+fn texts(dir: &Path) -> BTreeMap<String, String> {
+    let mut paths = Vec::new();
+    files_below(dir, &mut paths);
+    paths
+        .into_iter()
+        .map(|path| {
+            let name = path.file_name().expect("a file has a name").to_string_lossy().into_owned();
+            (name, fs::read_to_string(&path).expect("readable file"))
+        })
+        .collect()
 }
 
 #[test]

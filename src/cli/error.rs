@@ -184,6 +184,9 @@ macro_rules! library_errors {
 
 library_errors! {
     crate::config::Error,
+    crate::runtime::Error,
+    crate::store::Error,
+    crate::volume::Error,
     crate::network::Error,
     crate::userns::Error,
 }

@@ -235,11 +235,11 @@ pub fn display_name(arg: &Arg) -> String {
     }
 }
 
-fn has_long(arg: &Arg, name: &str) -> bool {
+pub(super) fn has_long(arg: &Arg, name: &str) -> bool {
     arg.get_long() == Some(name) || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
 }
 
-fn has_short(arg: &Arg, letter: char) -> bool {
+pub(super) fn has_short(arg: &Arg, letter: char) -> bool {
     arg.get_short() == Some(letter)
         || arg.get_all_short_aliases().is_some_and(|aliases| aliases.contains(&letter))
 }
@@ -249,7 +249,7 @@ fn takes_no_value(arg: &Arg) -> bool {
 }
 
 /// Whether the flag may stand alone: a boolean, or `num_args = 0..=1`.
-fn value_is_optional(arg: &Arg) -> bool {
+pub(super) fn value_is_optional(arg: &Arg) -> bool {
     takes_no_value(arg) || arg.get_num_args().is_some_and(|range| range.min_values() == 0)
 }
 

@@ -96,7 +96,8 @@ fn description(text: &mut String, command: &Command, about: &str) {
 }
 
 /// The line below `Usage:`.
-fn usage(node: Node, command: &Command, program: &str) -> String {
+#[must_use]
+pub fn usage(node: Node, command: &Command, program: &str) -> String {
     let path = node.path(program);
     match node {
         Node::Root => format!("{path} [options] [command]"),
@@ -130,7 +131,8 @@ fn argument(arg: &Arg) -> String {
     }
 }
 
-fn visible(command: &Command) -> impl Iterator<Item = &Arg> {
+/// The flags that `--help` shows.
+pub fn visible(command: &Command) -> impl Iterator<Item = &Arg> {
     command.get_arguments().filter(|arg| !arg.is_positional() && !arg.is_hide_set())
 }
 

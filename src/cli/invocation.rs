@@ -8,6 +8,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{ArgMatches, Command, FromArgMatches as _};
 
 use super::commands::Spec;
+use super::complete;
 use super::error::{CommandError, Result};
 use super::flags::{self, FlagError, Until};
 use super::globals::GlobalArgs;
@@ -21,6 +22,8 @@ pub enum Invocation {
     Help(Node),
     /// `--version`.
     Version,
+    /// `__complete`: the words so far, and whether suggestions are described.
+    Complete(Vec<OsString>, bool),
     /// A command.
     Command {
         /// Its row.
@@ -48,6 +51,11 @@ pub fn resolve(ui: &mut Ui, words: &[OsString]) -> Result<Invocation> {
         && (word == "--version" || word == "-v")
     {
         return Ok(Invocation::Version);
+    }
+    if let [request, words @ ..] = words
+        && (request == complete::REQUEST || request == complete::REQUEST_BARE)
+    {
+        return Ok(Invocation::Complete(words.to_vec(), request == complete::REQUEST));
     }
     let program = ui.program().to_owned();
     let global = tree::globals();

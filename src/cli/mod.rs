@@ -52,6 +52,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod complete;
 pub mod error;
 pub mod exit;
 pub mod flags;
@@ -60,6 +61,7 @@ pub mod globals;
 pub mod help;
 pub mod hints;
 pub mod invocation;
+pub mod manual;
 pub mod progress;
 pub mod sanitize;
 pub mod tree;
@@ -98,6 +100,9 @@ fn run(ui: &mut Ui, words: &[OsString]) -> error::Result<ExitStatus> {
         Invocation::Version => {
             let line = format!("{} version {}", ui.program(), env!("CARGO_PKG_VERSION"));
             ui.data(line).map(|()| ExitStatus::SUCCESS)
+        }
+        Invocation::Complete(words, describe) => {
+            complete::answer(ui, &words, describe).map(|()| ExitStatus::SUCCESS)
         }
         Invocation::Command { spec, mut matches, globals } => {
             globals.apply(ui)?;

@@ -144,6 +144,34 @@ impl Node {
         }
     }
 
+    /// Whether this is the first name of its command.
+    #[must_use]
+    pub fn is_canonical(self) -> bool {
+        !matches!(self, Self::Command { index, .. } if index > 0)
+    }
+
+    /// The path by which the command has its manual page.
+    #[must_use]
+    pub fn canonical_path(self, program: &str) -> String {
+        match self {
+            Self::Command { spec, .. } => Self::Command { spec, index: 0 }.path(program),
+            other => other.path(program),
+        }
+    }
+
+    /// Every other path to the same command.
+    #[must_use]
+    pub fn other_paths(self, program: &str) -> Vec<String> {
+        let Self::Command { spec, index } = self else { return Vec::new() };
+        let all = spec.names.iter().enumerate().flat_map(|(at, text)| {
+            let name = Name::parse(text);
+            let prefix = name.group.map_or_else(|| program.to_owned(), |group| format!("{program} {group}"));
+            let word = (at != index).then_some(name.word);
+            word.into_iter().chain(name.aliases()).map(move |word| format!("{prefix} {word}"))
+        });
+        all.collect()
+    }
+
     /// This node for clap, with its arguments and nothing below it.
     #[must_use]
     pub fn build(self) -> Command {

@@ -11,6 +11,8 @@ use super::exit::ExitStatus;
 use super::ui::Ui;
 use crate::engine::Engine;
 
+pub mod completion;
+pub mod internals;
 pub mod unshare;
 pub mod version;
 
@@ -84,6 +86,9 @@ macro_rules! commands {
 }
 
 commands! {
+    completion: "completion" => Caller;
+    internals::generate: "internals generate" => Caller;
+    internals::hello: "internals hello" => Caller;
     unshare: "unshare" => Caller;
     version: "version" => Caller;
 }

@@ -1,0 +1,4 @@
+//! `rbox internals`: what rbox and its package call rbox with. Hidden, and free to change.
+
+pub mod generate;
+pub mod hello;

@@ -1,0 +1,103 @@
+//! Man pages, from the same definitions as `--help`.
+
+use clap_mangen::Man;
+use clap_mangen::roff::{Roff, bold, italic, roman};
+
+use super::help;
+use super::tree::Node;
+
+/// A page: the file it belongs into and its text.
+#[derive(Debug)]
+pub struct Page {
+    /// `rbox-run.1`.
+    pub name: String,
+    /// troff.
+    pub text: String,
+}
+
+/// The pages of the program, of each noun and of each command under its first name.
+#[must_use]
+pub fn pages(program: &str) -> Vec<Page> {
+    let mut nodes = vec![Node::Root];
+    for child in Node::Root.children().into_iter().filter(|child| !child.is_hidden()) {
+        match child {
+            Node::Help => {}
+            Node::Group(_) => {
+                nodes.push(child);
+                nodes.extend(
+                    child.children().into_iter().filter(|node| node.is_canonical() && !node.is_hidden()),
+                );
+            }
+            _ if child.is_canonical() => nodes.push(child),
+            _ => {}
+        }
+    }
+    nodes.into_iter().map(|node| page(node, program)).collect()
+}
+
+fn page(node: Node, program: &str) -> Page {
+    let path = node.path(program);
+    let title = path.replace(' ', "-");
+    let command = node.build().name(title.clone()).version(env!("CARGO_PKG_VERSION"));
+    let man = Man::new(command.clone())
+        .title(title.to_uppercase())
+        .manual("rbox")
+        .source(format!("{program} {}", env!("CARGO_PKG_VERSION")));
+    let mut text = Vec::new();
+    let mut render = || -> std::io::Result<()> {
+        man.render_title(&mut text)?;
+        man.render_name_section(&mut text)?;
+        let mut roff = Roff::new();
+        roff.control("SH", ["SYNOPSIS"]);
+        let usage = help::usage(node, &command, program);
+        for word in
+            std::iter::once(usage.as_str()).chain(node.other_paths(program).iter().map(String::as_str))
+        {
+            let rest = word.strip_prefix(path.as_str());
+            match rest {
+                Some(rest) => roff.text([bold(path.as_str()), roman(rest)]),
+                None => roff.text([roman("also "), bold(word)]),
+            };
+            roff.control("br", []);
+        }
+        roff.to_writer(&mut text)?;
+        man.render_description_section(&mut text)?;
+        if help::visible(&command).next().is_some() {
+            man.render_options_section(&mut text)?;
+        }
+        let mut roff = Roff::new();
+        commands(&mut roff, node, program);
+        examples(&mut roff, &command);
+        if !matches!(node, Node::Root) {
+            roff.control("SH", ["SEE ALSO"]);
+            roff.text([bold(program), roman("(1)")]);
+        }
+        roff.to_writer(&mut text)
+    };
+    render().expect("writing to memory does not fail");
+    Page { name: format!("{title}.1"), text: String::from_utf8(text).expect("pages are made of text") }
+}
+
+fn commands(roff: &mut Roff, node: Node, program: &str) {
+    let children: Vec<Node> = node.children().into_iter().filter(|child| !child.is_hidden()).collect();
+    if children.is_empty() {
+        return;
+    }
+    roff.control("SH", ["COMMANDS"]);
+    for child in children {
+        let page = child.canonical_path(program).replace(' ', "-");
+        roff.control("TP", []);
+        roff.text([bold(child.word()), roman(" ("), italic(page), roman("(1))")]);
+        roff.text([roman(child.build().get_about().map(ToString::to_string).unwrap_or_default())]);
+    }
+}
+
+fn examples(roff: &mut Roff, command: &clap::Command) {
+    let Some(examples) = command.get_after_help() else { return };
+    roff.control("SH", ["EXAMPLES"]);
+    roff.control("nf", []);
+    for line in examples.to_string().lines() {
+        roff.text([roman(line.trim())]);
+    }
+    roff.control("fi", []);
+}
