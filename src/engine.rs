@@ -3,7 +3,9 @@
 use std::cell::OnceCell;
 use std::path::PathBuf;
 
-use crate::config::{self, Config, Env, PathOptions, Paths};
+use crate::config::{self, Config, Env, ErrorKind, PathOptions, Paths};
+use crate::image;
+use crate::store::{self, Store, UnpackOptions};
 use crate::userns::{self, UserMaps};
 
 /// What the options before the command name say.
@@ -50,7 +52,36 @@ pub struct Engine {
     paths: OnceCell<Paths>,
     user_maps: OnceCell<UserMaps>,
     config: OnceCell<Config>,
+    store: OnceCell<Store>,
+    unpack: OnceCell<UnpackOptions>,
 }
+
+/// A handle that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] config::Error),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl Error {
+    /// Classifies the error.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Config(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+        }
+    }
+}
+
+/// No image has more entries in one layer; each costs memory while it is unpacked.
+const LAYER_ENTRIES_MAX: u64 = 5_000_000;
+/// The largest uncompressed layer.
+const LAYER_BYTES_MAX: u64 = 1 << 40;
 
 impl Engine {
     /// Takes the options; everything else opens on demand.
@@ -62,6 +93,8 @@ impl Engine {
             paths: OnceCell::new(),
             user_maps: OnceCell::new(),
             config: OnceCell::new(),
+            store: OnceCell::new(),
+            unpack: OnceCell::new(),
         }
     }
 
@@ -91,6 +124,42 @@ impl Engine {
     /// When a file cannot be read or makes no sense.
     pub fn config(&self) -> config::Result<&Config> {
         get_or_open(&self.config, || Config::load(self.env(), &self.options.modules))
+    }
+
+    /// The store of images and layers.
+    ///
+    /// # Errors
+    /// When it cannot be opened or made.
+    pub fn store(&self) -> Result<&Store, Error> {
+        let paths = self.paths()?;
+        Ok(get_or_open(&self.store, || Store::open(paths))?)
+    }
+
+    /// How layers are unpacked for this user.
+    pub fn unpack(&self) -> &UnpackOptions {
+        self.unpack.get_or_init(|| {
+            let maps = self.user_maps();
+            UnpackOptions {
+                maps: maps.maps.clone(),
+                squash: !maps.is_full(),
+                max_entries: LAYER_ENTRIES_MAX,
+                max_bytes: LAYER_BYTES_MAX,
+            }
+        })
+    }
+
+    /// What operations on images work with.
+    ///
+    /// # Errors
+    /// When the configuration or the store cannot be opened.
+    pub fn images(&self) -> Result<image::Context<'_>, Error> {
+        Ok(image::Context {
+            store: self.store()?,
+            config: self.config()?,
+            env: self.env(),
+            paths: self.paths()?,
+            unpack: self.unpack(),
+        })
     }
 
     /// The id maps of the user's namespace.

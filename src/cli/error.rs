@@ -187,6 +187,8 @@ library_errors! {
     crate::runtime::Error,
     crate::store::Error,
     crate::volume::Error,
+    crate::engine::Error,
+    crate::image::Error,
     crate::network::Error,
     crate::userns::Error,
 }

@@ -5,13 +5,16 @@
 
 use std::error::Error as StdError;
 
-use crate::{kernel, network, userns};
+use crate::{image, kernel, network, userns};
 
 /// What the user can do about `error`, if anything is known.
 #[must_use]
 pub fn for_error(error: &(dyn StdError + 'static)) -> Vec<String> {
     let mut link = Some(error);
     while let Some(cause) = link {
+        if let Some(hint) = cause.downcast_ref::<image::Error>().and_then(image::Error::hint) {
+            return vec![hint];
+        }
         let named = cause
             .downcast_ref::<userns::Error>()
             .and_then(userns::Error::hint)

@@ -1,19 +1,24 @@
 //! Image references, manifests, registries, pull and load.
 
+pub mod archive;
 pub mod auth;
 pub mod config;
 pub mod decompress;
+pub mod error;
 pub mod manifest;
 pub mod platform;
 pub mod progress;
+pub mod pull;
 pub mod reference;
 pub mod registries;
 pub mod registry;
 pub mod request;
 
 pub use config::ImageConfig;
+pub use error::{Error, Result};
 pub use manifest::{Descriptor, Document, Index, Manifest, ManifestError};
 pub use platform::Platform;
 pub use progress::{Event, Progress};
+pub use pull::{Context, pull};
 pub use reference::{Reference, ReferenceError};
-pub use request::{Credentials, PullPolicy, PullRequest, RegistryOptions};
+pub use request::{Credentials, PullPolicy, PullPolicyError, PullRequest, RegistryOptions};

@@ -77,24 +77,36 @@ pub trait Progress {
 }
 
 /// A [`Progress`] that several tasks of one thread share.
-#[derive(Debug)]
-pub struct Reporter<'a>(RefCell<&'a mut (dyn Progress + 'a)>);
+#[derive(Clone, Copy)]
+pub struct Reporter<'a>(&'a (dyn Report + 'a));
 
-impl std::fmt::Debug for dyn Progress + '_ {
+impl std::fmt::Debug for Reporter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Progress")
+        f.write_str("Reporter")
+    }
+}
+
+/// [`Progress`] behind a shared reference; it also hides the lifetime that a mutable one would fix.
+trait Report {
+    fn report(&self, event: Event<'_>);
+}
+
+impl<'p> Report for RefCell<&'p mut (dyn Progress + 'p)> {
+    fn report(&self, event: Event<'_>) {
+        self.borrow_mut().event(event);
     }
 }
 
 impl<'a> Reporter<'a> {
     /// Wraps the receiver.
-    pub fn new(progress: &'a mut (dyn Progress + 'a)) -> Self {
-        Self(RefCell::new(progress))
+    #[must_use]
+    pub fn new<'p>(progress: &'a RefCell<&'p mut (dyn Progress + 'p)>) -> Self {
+        Self(progress)
     }
 
     /// Passes on one event.
     pub fn report(&self, event: Event<'_>) {
-        self.0.borrow_mut().event(event);
+        self.0.report(event);
     }
 }
 

@@ -3,3 +3,4 @@
 pub mod create;
 pub mod csv;
 pub mod go;
+pub mod registry;

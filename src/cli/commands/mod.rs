@@ -13,6 +13,7 @@ use crate::engine::Engine;
 
 pub mod completion;
 pub mod internals;
+pub mod pull;
 pub mod unshare;
 pub mod version;
 
@@ -89,6 +90,7 @@ commands! {
     completion: "completion" => Caller;
     internals::generate: "internals generate" => Caller;
     internals::hello: "internals hello" => Caller;
+    pull: "pull", "image pull" => User;
     unshare: "unshare" => Caller;
     version: "version" => Caller;
 }

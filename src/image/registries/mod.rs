@@ -190,7 +190,7 @@ impl Registries {
 
     /// What `name` may mean when it is pulled; tagged `latest` where it has no version.
     pub fn candidates(&self, name: &str) -> Result<Candidates, CandidateError> {
-        let parsed = Reference::parse(name)?;
+        let parsed = parse(name)?;
         if !is_short_name(name) {
             return Ok(Candidates { references: vec![parsed.with_default_tag()], resolution: None });
         }
@@ -218,7 +218,7 @@ impl Registries {
 
     /// What `name` may mean among the images that are here, best first.
     pub fn local_candidates(&self, name: &str) -> Result<Vec<Reference>, CandidateError> {
-        let parsed = Reference::parse(name)?;
+        let parsed = parse(name)?;
         if !is_short_name(name) {
             return Ok(vec![parsed.with_default_tag()]);
         }
@@ -296,15 +296,24 @@ impl Registries {
 #[derive(Debug, thiserror::Error)]
 pub enum CandidateError {
     /// It is no reference.
-    #[error(transparent)]
-    Reference(#[from] ReferenceError),
+    #[error("parsing reference {text:?}")]
+    Reference {
+        /// The text.
+        text: String,
+        /// What is wrong.
+        source: ReferenceError,
+    },
     /// registries.conf stands against it.
     #[error(transparent)]
     Registries(#[from] RegistriesError),
 }
 
-fn qualify(host: &str, name: &str) -> Result<Reference, ReferenceError> {
-    Ok(Reference::parse(&format!("{host}/{name}"))?.with_default_tag())
+fn parse(text: &str) -> Result<Reference, CandidateError> {
+    Reference::parse(text).map_err(|source| CandidateError::Reference { text: text.to_owned(), source })
+}
+
+fn qualify(host: &str, name: &str) -> Result<Reference, CandidateError> {
+    Ok(parse(&format!("{host}/{name}"))?.with_default_tag())
 }
 
 /// How many bytes of `text` the prefix covers, if it ends at a border of the name.

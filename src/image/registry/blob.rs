@@ -35,7 +35,7 @@ pub struct BlobStream<'c, 'a> {
 
 /// One step of a stream.
 #[derive(Debug)]
-pub enum Piece {
+pub enum BlobPiece {
     /// The next bytes.
     Data(Bytes),
     /// The server does not serve ranges: what was read before is to be dropped, the blob begins again.
@@ -64,21 +64,27 @@ impl<'a> Client<'a> {
 }
 
 impl BlobStream<'_, '_> {
+    /// How many bytes of the blob the reader has by now.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The next bytes. After an error the stream is at its end.
-    pub async fn next(&mut self) -> Result<Piece, RegistryError> {
+    pub async fn next(&mut self) -> Result<BlobPiece, RegistryError> {
         loop {
             if self.position == self.size {
-                return Ok(Piece::End);
+                return Ok(BlobPiece::End);
             }
             if self.response.is_none() && !self.connect().await? {
                 self.position = 0;
-                return Ok(Piece::Restart);
+                return Ok(BlobPiece::Restart);
             }
             let Some(response) = self.response.as_mut() else { continue };
             let error = match response.chunk().await {
                 Ok(Some(chunk)) => {
                     self.accept(&chunk)?;
-                    return Ok(Piece::Data(chunk));
+                    return Ok(BlobPiece::Data(chunk));
                 }
                 Ok(None) => self.truncated(),
                 Err(error) => match TransportCause::of(&error) {

@@ -60,7 +60,7 @@ pub struct Client<'a> {
     /// One token request at a time: what it brings serves all that wait.
     token_turn: tokio::sync::Mutex<()>,
     retry: RetryPolicy,
-    reporter: &'a Reporter<'a>,
+    reporter: Reporter<'a>,
 }
 
 /// What to ask for, below `/v2/`.
@@ -81,7 +81,7 @@ impl<'a> Client<'a> {
         reference: Option<&Reference>,
         secret: Secret,
         connection: &Connection,
-        reporter: &'a Reporter<'a>,
+        reporter: Reporter<'a>,
     ) -> Self {
         let api_host = if host == DOCKER_HUB { "registry-1.docker.io" } else { host };
         let base = Url::parse(&format!("https://{api_host}/v2/")).expect("a parsed domain makes a URL");
@@ -250,23 +250,28 @@ impl<'a> Client<'a> {
     /// One request. The first one decides between HTTPS and, where that is allowed, plain HTTP.
     async fn send(&self, ask: &Ask, authorization: Option<HeaderValue>) -> Result<Response, RegistryError> {
         let base = self.base.borrow().clone();
-        let sent = self.transport.send(&self.build(ask, &base, authorization.clone())?).await;
-        match sent {
-            Err(RegistryError::Transport { ref cause, .. })
-                if self.may_fall_back.get() && base.scheme() == "https" && allows_plain(cause) =>
-            {
-                let mut plain = base;
-                plain.set_scheme("http").expect("https and http are alike");
-                let response = self.transport.send(&self.build(ask, &plain, authorization)?).await;
-                // Where neither works, the error of HTTPS says more.
-                let Ok(response) = response else { return sent };
+        let mut sent = self.transport.send(&self.build(ask, &base, authorization.clone())?).await;
+        if let Err(RegistryError::Transport { cause, .. }) = &sent
+            && self.may_fall_back.get()
+            && base.scheme() == "https"
+            && allows_plain(cause)
+        {
+            let mut plain = base.clone();
+            plain.set_scheme("http").expect("https and http are alike");
+            // Where neither works, the error of HTTPS says more.
+            if let Ok(response) = self.transport.send(&self.build(ask, &plain, authorization)?).await {
                 self.base.replace(plain);
-                self.may_fall_back.set(false);
-                Ok(response)
+                sent = Ok(response);
             }
+        }
+        match sent {
             Ok(response) => {
                 self.may_fall_back.set(false);
                 Ok(response)
+            }
+            // Where the registry itself cannot be reached, it does not matter what was asked for.
+            Err(RegistryError::Transport { host, url, cause, .. }) if url.starts_with(base.as_str()) => {
+                Err(RegistryError::Transport { host, method: "Get", url: base.into(), cause })
             }
             Err(error) => Err(error),
         }

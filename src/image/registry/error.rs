@@ -341,11 +341,13 @@ impl TransportCause {
     }
 }
 
-/// A TLS error, also inside of the I/O error that carries it.
+/// A TLS error, also inside of the I/O errors that carry it.
 fn find_tls<'e>(error: &'e (dyn StdError + 'static)) -> Option<&'e rustls::Error> {
-    error
-        .downcast_ref::<rustls::Error>()
-        .or_else(|| error.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>())
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls);
+    }
+    // `source` of an I/O error leaves out the error that it holds, so that one must be asked for.
+    find_tls(error.downcast_ref::<std::io::Error>()?.get_ref()?)
 }
 
 impl RegistryError {
@@ -373,6 +375,29 @@ impl RegistryError {
             Self::Status { answer, .. } | Self::Token { answer, .. } => is_transient_status(answer.status),
             Self::Truncated { .. } => true,
             _ => false,
+        }
+    }
+
+    /// A setting or command that helps with `host`.
+    #[must_use]
+    pub fn hint(&self, host: &str) -> Option<String> {
+        match self {
+            Self::Transport { cause: TransportCause::PlainHttp, .. } => Some(format!(
+                "the registry speaks plain HTTP: use `--tls-verify=false`, or `insecure = true` for {host} in registries.conf"
+            )),
+            Self::Transport { cause: TransportCause::UntrustedCertificate(_), .. } => Some(format!(
+                "put the registry's CA into ~/.config/containers/certs.d/{host}/ca.crt, or use `--tls-verify=false`"
+            )),
+            Self::Status { answer, .. } if answer.status == 429 || answer.code == "TOOMANYREQUESTS" => {
+                Some(format!("`login {host}` gives a higher limit"))
+            }
+            Self::Status { answer, .. } if matches!(answer.status, 401 | 403) => {
+                Some(format!("the image may be private: `login {host}`, or check the name"))
+            }
+            Self::Token { with_credentials: true, .. } => {
+                Some(format!("the stored password may be out of date: `login {host}`"))
+            }
+            _ => None,
         }
     }
 

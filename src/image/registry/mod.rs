@@ -6,6 +6,8 @@
 //!
 //! This is one of the places with an async runtime; [`block_on`] makes and ends it, on the calling thread.
 
+use std::cell::RefCell;
+
 mod blob;
 mod challenge;
 mod client;
@@ -16,14 +18,14 @@ mod tls;
 mod token;
 mod transport;
 
-pub use blob::BlobStream;
+pub use blob::{BlobPiece, BlobStream};
 pub use client::{Client, Connection};
 pub use error::{Answer, RegistryError, TransportCause};
 pub use manifest::{Head, Served};
 pub use retry::RetryPolicy;
 
 use super::auth::Secret;
-use super::progress::{Reporter, Silent};
+use super::progress::{Progress, Reporter, Silent};
 use super::reference::Reference;
 use super::request::Credentials;
 
@@ -43,9 +45,9 @@ pub fn check_login(
     connection: &Connection,
 ) -> Result<(), RegistryError> {
     let mut silent = Silent;
-    let reporter = Reporter::new(&mut silent);
+    let silent: RefCell<&mut dyn Progress> = RefCell::new(&mut silent);
+    let reporter = Reporter::new(&silent);
     let placeholder = Reference::parse(&format!("{host}/login")).ok();
-    let client =
-        Client::new(host, placeholder.as_ref(), Secret::Password(credentials), connection, &reporter);
+    let client = Client::new(host, placeholder.as_ref(), Secret::Password(credentials), connection, reporter);
     block_on(client.check_login())?
 }

@@ -1,0 +1,79 @@
+//! `rbox pull`.
+
+use crate::cli::args::registry::{PlatformArgs, RegistryArgs};
+use crate::cli::error::{CommandError, Result};
+use crate::cli::exit::ExitStatus;
+use crate::cli::progress::PullProgress;
+use crate::cli::ui::Ui;
+use crate::engine::Engine;
+use crate::image::{self, PullPolicy, PullRequest};
+
+/// Pull an image from a registry
+///
+/// Pulls an image from a registry and stores it locally.
+///
+/// An image can be pulled by tag or digest. If a tag is not specified, the image with the 'latest' tag is pulled.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "rbox pull imageName\n  rbox pull fedora:latest")]
+pub struct Args {
+    /// All tagged images in the repository will be pulled
+    #[arg(long, short)]
+    all_tags: bool,
+    /// Key needed to decrypt the image (e.g. /path/to/key.pem)
+    #[arg(long, value_name = "stringArray")]
+    decryption_key: Vec<String>,
+    /// This is a Docker specific option and is a NOOP
+    #[arg(long)]
+    disable_content_trust: bool,
+    /// Pull image policy ("always"|"missing"|"never"|"newer")
+    #[arg(long, alias = "pull", value_name = "string", default_value = "always")]
+    policy: String,
+    /// Suppress output information when pulling images
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    platform: PlatformArgs,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    /// What to pull
+    #[arg(required = true)]
+    image: Vec<String>,
+}
+
+/// Pulls each image and prints its id.
+pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    if !args.decryption_key.is_empty() {
+        return Err(CommandError::new("not supported yet: --decryption-key"));
+    }
+    let policy: PullPolicy =
+        args.policy.parse().map_err(|error: image::PullPolicyError| CommandError::new(error.to_string()))?;
+    let mut request = PullRequest {
+        name: String::new(),
+        policy,
+        platform: args.platform.into_platform()?,
+        all_tags: args.all_tags,
+        registry: args.registry.into_options(engine.config()?)?,
+    };
+    if args.quiet {
+        ui.set_quiet(true);
+    }
+    let mut last = None;
+    for name in args.image {
+        request.name = name;
+        let pulled = {
+            let mut progress = PullProgress::new(ui);
+            image::pull(engine.images()?, &request, &mut progress)
+        };
+        match pulled {
+            Ok(ids) => ids.iter().try_for_each(|id| ui.data(id))?,
+            Err(error) => {
+                // The others are pulled all the same; the last failure ends the command.
+                let error = CommandError::from(error);
+                if let Some(earlier) = last.replace(error) {
+                    ui.error(&earlier);
+                }
+            }
+        }
+    }
+    last.map_or(Ok(ExitStatus::SUCCESS), Err)
+}

@@ -1,0 +1,43 @@
+//! Pull: from a name to an image in the store.
+//!
+//! The manifest decides the config, the config the layers; each is checked against the digest that named it before it
+//! is read. Layers come in parallel ([`network`]). The image's record and name are written last: before that, an
+//! interrupted pull has left nothing that looks like an image.
+
+pub(crate) mod layer;
+mod network;
+mod pipe;
+mod policy;
+mod registry;
+mod resolve;
+pub(crate) mod write;
+
+pub use policy::pull;
+
+use crate::config::{Config, Env, Paths};
+use crate::store::{Store, UnpackOptions};
+
+/// What every operation on images works with.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'e> {
+    /// The store; writing to it needs the user's namespace.
+    pub store: &'e Store,
+    /// containers.conf.
+    pub config: &'e Config,
+    /// The environment.
+    pub env: &'e Env,
+    /// Directories.
+    pub paths: &'e Paths,
+    /// How layers are unpacked.
+    pub unpack: &'e UnpackOptions,
+}
+
+impl Context<'_> {
+    /// How many layers are brought at the same time.
+    pub(crate) fn parallel(&self) -> usize {
+        match self.config.engine.image_parallel_copies {
+            0 => 6,
+            count => usize::try_from(count).unwrap_or(6).min(64),
+        }
+    }
+}

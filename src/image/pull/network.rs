@@ -1,0 +1,140 @@
+//! All layers of an image from a registry: the network on this thread, the rest on threads of its own.
+//!
+//! Each layer has a worker (see [`super::layer`]) and a task. The worker decides whether bytes are needed and from
+//! which offset; the task streams them over a short channel. The first failure stops everything; what was downloaded
+//! so far stays and is continued by the next pull.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::Scope;
+
+use futures_util::stream::{self, TryStreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+
+use super::layer::{self, Brought, Feed, LayerJob, Piece};
+use crate::image::error::{Error, LayerError};
+use crate::image::progress::{Event, Reporter};
+use crate::image::reference::Reference;
+use crate::image::registry::{BlobPiece, Client, RegistryError};
+use crate::store::{Store, UnpackOptions};
+
+/// Network reads that wait for the worker of a layer.
+const PIECES: usize = 8;
+
+/// What the transfer of an image needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Transfer<'scope, 'env> {
+    pub(super) store: &'scope Store,
+    pub(super) options: &'scope UnpackOptions,
+    /// Layers at the same time.
+    pub(super) parallel: usize,
+    /// Where the workers run.
+    pub(super) scope: &'scope Scope<'scope, 'env>,
+    /// Set when the transfer is to end.
+    pub(super) stop: &'scope AtomicBool,
+}
+
+impl Transfer<'_, '_> {
+    /// Brings all layers.
+    pub(super) async fn run(
+        self,
+        client: &Client<'_>,
+        reference: &Reference,
+        reporter: Reporter<'_>,
+        jobs: &[LayerJob],
+    ) -> Result<(), Error> {
+        let outcome = stream::iter(jobs.iter().map(Ok))
+            .try_for_each_concurrent(self.parallel, |job| self.one(client, reference, reporter, job))
+            .await;
+        if outcome.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    async fn one(
+        self,
+        client: &Client<'_>,
+        reference: &Reference,
+        reporter: Reporter<'_>,
+        job: &LayerJob,
+    ) -> Result<(), Error> {
+        let (start_sender, starts) = mpsc::channel(1);
+        let (pieces, piece_receiver) = mpsc::channel(PIECES);
+        let (result_sender, result) = oneshot::channel();
+        let worker_job = job.clone();
+        let Self { store, options, stop, .. } = self;
+        self.scope.spawn(move || {
+            let mut feed = Channels { starts: start_sender, pieces: piece_receiver };
+            let brought = layer::bring(store, &worker_job, options, stop, &mut feed);
+            // Nobody waits any more when the pull was given up.
+            let _ = result_sender.send(brought);
+        });
+        let served = serve(client, reporter, job, starts, pieces).await;
+        // The channels are closed by now, so that the worker ends in any case.
+        let brought = result.await.unwrap_or(Err(LayerError::Cancelled));
+        let digest = &job.descriptor.digest;
+        match (served, brought) {
+            (Err(error), _) => {
+                Err(Error::Source { reference: Box::new(reference.clone()), source: Box::new(error) })
+            }
+            (Ok(()), Err(source)) => Err(Error::Layer { digest: Box::new(digest.clone()), source }),
+            (Ok(()), Ok(Brought::Present)) => {
+                reporter.report(Event::BlobSkipped(digest));
+                Ok(())
+            }
+            (Ok(()), Ok(Brought::Unpacked)) => {
+                reporter.report(Event::BlobDone(digest));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Streams the blob as often as the worker asks for it.
+async fn serve(
+    client: &Client<'_>,
+    reporter: Reporter<'_>,
+    job: &LayerJob,
+    mut starts: mpsc::Receiver<u64>,
+    pieces: mpsc::Sender<Piece>,
+) -> Result<(), RegistryError> {
+    let digest = &job.descriptor.digest;
+    while let Some(offset) = starts.recv().await {
+        reporter.report(Event::BlobStarted { digest, size: Some(job.descriptor.size), offset });
+        let mut stream = client.blob(&job.descriptor, offset);
+        loop {
+            let piece = match stream.next().await? {
+                BlobPiece::Data(bytes) => {
+                    reporter.report(Event::BlobProgress { digest, position: stream.position() });
+                    Piece::Data(bytes)
+                }
+                BlobPiece::Restart => Piece::Restart,
+                BlobPiece::End => Piece::End,
+            };
+            let is_last = matches!(piece, Piece::End);
+            // A worker that has gone away says why in its result.
+            if pieces.send(piece).await.is_err() || is_last {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The worker's ends of the channels.
+struct Channels {
+    starts: mpsc::Sender<u64>,
+    pieces: mpsc::Receiver<Piece>,
+}
+
+impl Feed for Channels {
+    fn begin(&mut self, offset: u64) -> Result<(), LayerError> {
+        // What a stream that was given up still had under way belongs to no new one.
+        while self.pieces.try_recv().is_ok() {}
+        self.starts.blocking_send(offset).map_err(|_| LayerError::Cancelled)
+    }
+
+    fn next(&mut self) -> Result<Piece, LayerError> {
+        self.pieces.blocking_recv().ok_or(LayerError::Cancelled)
+    }
+}

@@ -1,0 +1,197 @@
+//! When a registry is asked, and which one.
+
+use std::cell::RefCell;
+
+use super::Context;
+use super::registry::{Fetched, Place, fetch, fetch_all_tags};
+use super::resolve::{self, Named};
+use crate::image::auth::{AuthStore, Secret};
+use crate::image::error::{Error, Result};
+use crate::image::platform::Platform;
+use crate::image::progress::{Event, Progress, Reporter};
+use crate::image::reference::Reference;
+use crate::image::registries::Registries;
+use crate::image::registry::{Connection, RetryPolicy};
+use crate::image::request::{PullPolicy, PullRequest};
+use crate::store::{Digest, Found, ImageId};
+
+/// Brings the images that `request` names into the store and gives them their names.
+pub fn pull(
+    context: Context<'_>,
+    request: &PullRequest,
+    progress: &mut dyn Progress,
+) -> Result<Vec<ImageId>> {
+    let progress = RefCell::new(progress);
+    let reporter = Reporter::new(&progress);
+    let mut pull = Pull { context, request, reporter, registries: None };
+    match resolve::classify(&request.name)? {
+        Named::Id(text) if request.policy == PullPolicy::Always => {
+            let _ = text;
+            Err(Error::Options("pull policy is always but image has been referred to by ID"))
+        }
+        Named::Id(text) => Ok(vec![pull.context.store.find_image(&text)?.record.id]),
+        Named::Docker(name) if request.all_tags => pull.all_tags(&name),
+        Named::Docker(name) => Ok(vec![pull.one(&name)?]),
+        Named::File(_) if request.all_tags => {
+            Err(Error::Options("pulling all tags is not supported for this transport"))
+        }
+        Named::File(source) => crate::image::archive::load_source(context, &source, reporter),
+    }
+}
+
+struct Pull<'p, 'e> {
+    context: Context<'e>,
+    request: &'p PullRequest,
+    reporter: Reporter<'p>,
+    registries: Option<Registries>,
+}
+
+impl Pull<'_, '_> {
+    fn registries(&mut self) -> Result<&Registries> {
+        if self.registries.is_none() {
+            self.registries = Some(Registries::load(self.context.env, self.context.paths)?);
+        }
+        Ok(self.registries.as_ref().expect("just loaded"))
+    }
+
+    fn one(&mut self, name: &str) -> Result<ImageId> {
+        let local = self.local(name)?;
+        match (self.request.policy, &local) {
+            (PullPolicy::Never, None) => return Err(Error::NotKnown(name.to_owned())),
+            (PullPolicy::Never | PullPolicy::Missing, Some(found)) => return Ok(found.record.id.clone()),
+            _ => {}
+        }
+        match (self.remote(name), self.request.policy, local) {
+            // What is here is good enough when the registry cannot say that there is something newer.
+            (Err(_), PullPolicy::Newer, Some(found)) => Ok(found.record.id),
+            (outcome, _, _) => outcome,
+        }
+    }
+
+    /// The image of that name that is here, if it is for the platform that was asked for.
+    fn local(&self, name: &str) -> Result<Option<Found>> {
+        let found = match self.context.store.find_image(name) {
+            Ok(found) => found,
+            Err(crate::store::Error::NotFound { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let record = &found.record;
+        let is_wanted = self.request.platform.as_ref().is_none_or(|wanted| {
+            wanted.accepts(&Platform::normalised(&record.os, &record.architecture, record.variant.as_deref()))
+        });
+        Ok(is_wanted.then_some(found))
+    }
+
+    /// Tries every meaning of the name until one can be pulled.
+    fn remote(&mut self, name: &str) -> Result<ImageId> {
+        let candidates = self.registries()?.candidates(name)?;
+        if let Some(by) = &candidates.resolution {
+            self.reporter.report(Event::Resolved { name, by });
+        }
+        let mut errors = Vec::new();
+        for reference in &candidates.references {
+            self.reporter.report(Event::Trying(reference));
+            match self.fetch(reference) {
+                Ok(fetched) => {
+                    self.name(reference, &fetched)?;
+                    return Ok(fetched.id);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        let last = errors.pop().expect("there is at least one candidate");
+        if errors.is_empty() {
+            return Err(last);
+        }
+        errors.push(last);
+        Err(Error::Several(errors))
+    }
+
+    fn all_tags(&mut self, name: &str) -> Result<Vec<ImageId>> {
+        let candidates = self.registries()?.candidates(name)?;
+        let reference = candidates.references[0].without_version();
+        if Reference::parse(name).is_ok_and(|r| r.tag().is_some() || r.digest().is_some()) {
+            return Err(Error::Options("tag or digest can't be used with --all-tags/-a"));
+        }
+        let place = self.places(&reference)?.pop().expect("there is at least one place");
+        let fetched =
+            fetch_all_tags(self.context, &reference, &place, self.request.platform.as_ref(), self.reporter)?;
+        let mut ids = Vec::new();
+        for (tagged, fetched) in fetched {
+            self.name(&tagged, &fetched)?;
+            ids.push(fetched.id);
+        }
+        Ok(ids)
+    }
+
+    /// Fetches one reference from the first of its mirrors that has it, or from its own place.
+    fn fetch(&mut self, reference: &Reference) -> Result<Fetched> {
+        let known = self.known(reference)?;
+        let known = known.as_ref().map(|(id, digest)| (id, digest));
+        let mut places = self.places(reference)?;
+        let own = places.pop().expect("there is at least one place");
+        for mirror in &places {
+            let fetched =
+                fetch(self.context, reference, mirror, self.request.platform.as_ref(), known, self.reporter);
+            match fetched {
+                Ok(fetched) => return Ok(fetched),
+                // A mirror may lack the image or be down; what the store refuses is refused from everywhere.
+                Err(error @ (Error::Source { .. } | Error::Auth(_))) => {
+                    let text = format!("mirror {}: {}", mirror.remote, crate::image::error::chain(&error));
+                    self.reporter.report(Event::Warning(&text));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        fetch(self.context, reference, &own, self.request.platform.as_ref(), known, self.reporter)
+    }
+
+    /// What the name led to when it was pulled last, if that is here and for the right platform.
+    fn known(&self, reference: &Reference) -> Result<Option<(ImageId, Digest)>> {
+        let store = self.context.store;
+        let Some(tag) = store.resolve(&reference.to_string())? else { return Ok(None) };
+        let (Some(manifest), Some(record)) = (tag.manifest, store.image(&tag.image)?) else {
+            return Ok(None);
+        };
+        let wanted = self.request.platform.clone().unwrap_or_else(Platform::host);
+        let actual = Platform::normalised(&record.os, &record.architecture, record.variant.as_deref());
+        if !wanted.accepts(&actual) {
+            return Ok(None);
+        }
+        for layer in record.mount_layers() {
+            if store.layer(&layer)?.is_none() {
+                return Ok(None);
+            }
+        }
+        Ok(Some((record.id, manifest)))
+    }
+
+    /// Where to ask for a reference, its own place last.
+    fn places(&mut self, reference: &Reference) -> Result<Vec<Place>> {
+        let request = self.request;
+        let (context, options) = (self.context, &request.registry);
+        let retries = options.retry.unwrap_or(context.config.engine.retry);
+        let retry = RetryPolicy { retries, delay: options.retry_delay };
+        let registries = self.registries()?;
+        let auth = AuthStore::find(context.env, context.paths, options, registries)?;
+        let mut places = Vec::new();
+        for endpoint in registries.endpoints(reference)? {
+            let host = endpoint.reference.domain();
+            let insecure = options.tls_verify.map_or(endpoint.insecure, |verify| !verify);
+            let connection = Connection::to(host, context.paths, options.cert_dir.clone(), insecure, retry);
+            // Credentials of the command line are for the registry that was named there, not for a mirror.
+            let is_own = endpoint.reference.domain() == reference.domain();
+            let secret = match &options.credentials {
+                Some(credentials) if is_own => Secret::Password(credentials.clone()),
+                _ => auth.secret(&endpoint.reference.repository())?,
+            };
+            places.push(Place { remote: endpoint.reference, connection, secret });
+        }
+        Ok(places)
+    }
+
+    fn name(&self, reference: &Reference, fetched: &Fetched) -> Result<()> {
+        self.context.store.tag(&reference.to_string(), &fetched.id, Some(fetched.digest.clone()))?;
+        Ok(())
+    }
+}

@@ -1,0 +1,262 @@
+//! One image from one place of a registry.
+
+use std::sync::atomic::AtomicBool;
+use std::thread::Scope;
+
+use super::Context;
+use super::network::Transfer;
+use super::write::{Documents, distinct};
+use crate::image::auth::Secret;
+use crate::image::config::ImageConfig;
+use crate::image::error::{Error, Refusal, Result};
+use crate::image::manifest::{DOCUMENT_MAX, Descriptor, Document, Manifest, media_type};
+use crate::image::platform::Platform;
+use crate::image::progress::{Event, Reporter};
+use crate::image::reference::Reference;
+use crate::image::registry::{Client, Connection, RegistryError, Served, block_on};
+use crate::store::{Digest, ImageId};
+
+/// Indexes may lead to indexes, but not for long.
+const NESTING_MAX: usize = 3;
+
+/// An image to fetch.
+#[derive(Debug)]
+pub(super) struct Fetch<'f, 'scope, 'env> {
+    pub(super) context: Context<'scope>,
+    pub(super) client: &'f Client<'f>,
+    pub(super) reporter: Reporter<'f>,
+    /// The name that the user means; mirrors are asked under another one.
+    pub(super) name: &'f Reference,
+    /// The name at the place that is asked.
+    pub(super) remote: &'f Reference,
+    /// The platform that is wanted, if one was asked for.
+    pub(super) platform: Option<&'f Platform>,
+    /// Where the workers of layers run.
+    pub(super) scope: &'scope Scope<'scope, 'env>,
+    /// Ends the workers.
+    pub(super) stop: &'scope AtomicBool,
+}
+
+/// What a fetch ended with.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) id: ImageId,
+    /// The digest that the name led to: of the index, if there is one.
+    pub(super) digest: Digest,
+}
+
+impl Fetch<'_, '_, '_> {
+    /// Fetches manifest, config and layers, and writes the record. `known` is what the name led to before and is
+    /// here: if it still does, nothing is fetched.
+    pub(super) async fn run(&self, known: Option<(&ImageId, &Digest)>) -> Result<Fetched> {
+        if let Some((id, digest)) = known {
+            // A registry that does not answer HEAD may answer GET.
+            let head = self.client.head_manifest(self.remote).await;
+            if head.is_ok_and(|head| head.digest.as_ref() == Some(digest)) {
+                return self.unchanged(id, digest);
+            }
+        }
+        let top = self.client.manifest(self.remote).await.map_err(|error| self.source(error))?;
+        if let Some((id, digest)) = known
+            && *digest == top.digest
+        {
+            return self.unchanged(id, digest);
+        }
+        self.reporter.report(Event::Source);
+        let digest = top.digest.clone();
+        let (served, manifest, indexes) = self.choose(top).await?;
+        let config_bytes = self.blob_or_local(&manifest.config).await?;
+        let config = ImageConfig::parse(&config_bytes).map_err(|error| self.refuse(error.into()))?;
+        let documents = Documents {
+            image: self.name.to_string(),
+            manifest_bytes: served.bytes,
+            manifest_digest: served.digest,
+            manifest,
+            indexes,
+            config_bytes,
+            config,
+        };
+        self.layers(&documents).await?;
+        self.warn_of_platform(&documents.config);
+        self.reporter.report(Event::Config(&documents.manifest.config.digest));
+        self.reporter.report(Event::Manifest);
+        let record = documents.write(self.context.store)?;
+        Ok(Fetched { id: record.id, digest })
+    }
+
+    /// Says what a pull says, though nothing needs to be done.
+    fn unchanged(&self, id: &ImageId, digest: &Digest) -> Result<Fetched> {
+        self.reporter.report(Event::Source);
+        if let Some(record) = self.context.store.image(id)? {
+            for layer in &record.layers {
+                self.reporter.report(Event::BlobSkipped(layer.blob.as_ref().unwrap_or(&layer.diff_id)));
+            }
+        }
+        self.reporter.report(Event::Config(&id.digest()));
+        self.reporter.report(Event::Manifest);
+        Ok(Fetched { id: id.clone(), digest: digest.clone() })
+    }
+
+    /// Follows indexes to the manifest of the platform.
+    async fn choose(&self, top: Served) -> Result<(Served, Manifest, Vec<Vec<u8>>)> {
+        let mut served = top;
+        let mut indexes = Vec::new();
+        for _ in 0..=NESTING_MAX {
+            let document = Document::parse(&served.bytes, served.media_type.as_deref())
+                .map_err(|error| self.refuse(error.into()))?;
+            let index = match document {
+                Document::Manifest(manifest) => return Ok((served, *manifest, indexes)),
+                Document::Index(index) => index,
+            };
+            let wanted = self.platform.cloned().unwrap_or_else(Platform::host);
+            let Some(chosen) = wanted.choose(&index.manifests) else {
+                let platforms = index.manifests.iter().filter_map(|d| d.platform.as_ref());
+                let known = platforms.filter(|platform| platform.os != "unknown");
+                let mut available: Vec<String> = known.map(ToString::to_string).collect();
+                available.dedup();
+                return Err(Error::NoPlatform {
+                    image: format!("docker://{}", self.name),
+                    wanted: Box::new(wanted),
+                    available,
+                });
+            };
+            indexes.push(served.bytes);
+            served = self.manifest_or_local(chosen).await?;
+        }
+        Err(self.refuse(Refusal::Nested))
+    }
+
+    async fn manifest_or_local(&self, descriptor: &Descriptor) -> Result<Served> {
+        if let Ok(bytes) = self.context.store.read_blob(&descriptor.digest, DOCUMENT_MAX) {
+            let media_type = Some(descriptor.media_type.clone());
+            return Ok(Served { bytes, digest: descriptor.digest.clone(), media_type });
+        }
+        let reference = self.remote.with_digest(descriptor.digest.clone());
+        let served = self.client.manifest(&reference).await.map_err(|error| self.source(error))?;
+        // The index said what kind of document it is; the server must not say something else now.
+        let known = [
+            media_type::OCI_MANIFEST,
+            media_type::DOCKER_MANIFEST,
+            media_type::OCI_INDEX,
+            media_type::DOCKER_INDEX,
+        ];
+        if known.contains(&descriptor.media_type.as_str()) {
+            return Ok(Served { media_type: Some(descriptor.media_type.clone()), ..served });
+        }
+        Ok(served)
+    }
+
+    async fn blob_or_local(&self, descriptor: &Descriptor) -> Result<Vec<u8>> {
+        if let Ok(bytes) = self.context.store.read_blob(&descriptor.digest, DOCUMENT_MAX) {
+            return Ok(bytes);
+        }
+        self.client.document(descriptor).await.map_err(|error| self.source(error))
+    }
+
+    async fn layers(&self, documents: &Documents) -> Result<()> {
+        let jobs = distinct(&documents.layers()?);
+        let transfer = Transfer {
+            store: self.context.store,
+            options: self.context.unpack,
+            parallel: self.context.parallel(),
+            scope: self.scope,
+            stop: self.stop,
+        };
+        transfer.run(self.client, self.name, self.reporter, &jobs).await
+    }
+
+    fn warn_of_platform(&self, config: &ImageConfig) {
+        let wanted = self.platform.cloned().unwrap_or_else(Platform::host);
+        let actual = config.platform();
+        if !actual.architecture.is_empty() && !wanted.accepts(&actual) {
+            let text = format!("image platform ({actual}) does not match the expected platform ({wanted})");
+            self.reporter.report(Event::Warning(&text));
+        }
+    }
+
+    fn source(&self, error: RegistryError) -> Error {
+        Error::Source { reference: Box::new(self.name.clone()), source: Box::new(error) }
+    }
+
+    fn refuse(&self, problem: Refusal) -> Error {
+        Error::Refused { image: format!("docker://{}", self.name), problem }
+    }
+}
+
+/// A place to ask, with what is needed to ask there.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) remote: Reference,
+    pub(super) connection: Connection,
+    pub(super) secret: Secret,
+}
+
+/// Fetches `name` from `place`.
+pub(super) fn fetch(
+    context: Context<'_>,
+    name: &Reference,
+    place: &Place,
+    platform: Option<&Platform>,
+    known: Option<(&ImageId, &Digest)>,
+    reporter: Reporter<'_>,
+) -> Result<Fetched> {
+    let stop = AtomicBool::new(false);
+    let client = place.client(reporter);
+    std::thread::scope(|scope| {
+        let fetch = Fetch {
+            context,
+            client: &client,
+            reporter,
+            name,
+            remote: &place.remote,
+            platform,
+            scope,
+            stop: &stop,
+        };
+        block_on(fetch.run(known))?
+    })
+}
+
+/// Fetches every tag of the repository `name` from `place`.
+pub(super) fn fetch_all_tags(
+    context: Context<'_>,
+    name: &Reference,
+    place: &Place,
+    platform: Option<&Platform>,
+    reporter: Reporter<'_>,
+) -> Result<Vec<(Reference, Fetched)>> {
+    let stop = AtomicBool::new(false);
+    let client = place.client(reporter);
+    let failed = |source| Error::Source { reference: Box::new(name.clone()), source: Box::new(source) };
+    std::thread::scope(|scope| {
+        block_on(async {
+            let mut all = Vec::new();
+            for tag in client.tags().await.map_err(failed)? {
+                let tagged = |reference: &Reference| {
+                    reference.with_tag(&tag).map_err(|source| Error::Reference { text: tag.clone(), source })
+                };
+                let (name, remote) = (tagged(name)?, tagged(&place.remote)?);
+                reporter.report(Event::Trying(&name));
+                let fetch = Fetch {
+                    context,
+                    client: &client,
+                    reporter,
+                    name: &name,
+                    remote: &remote,
+                    platform,
+                    scope,
+                    stop: &stop,
+                };
+                let fetched = fetch.run(None).await?;
+                all.push((name, fetched));
+            }
+            Ok(all)
+        })?
+    })
+}
+
+impl Place {
+    fn client<'r>(&self, reporter: Reporter<'r>) -> Client<'r> {
+        Client::new(self.remote.domain(), Some(&self.remote), self.secret.clone(), &self.connection, reporter)
+    }
+}
