@@ -130,7 +130,7 @@ impl Store {
             devices: 0,
             dropped_xattrs: 0,
         };
-        self.publish(stage, diff, record).map(drop)
+        self.publish(&stage, diff, record).map(drop)
     }
 }
 

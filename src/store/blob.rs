@@ -35,7 +35,8 @@ pub enum BlobSlot {
 pub struct BlobWriter {
     digest: Digest,
     size: Option<u64>,
-    hasher: Hasher,
+    /// Boxed, since it makes up most of the value.
+    hasher: Box<Hasher>,
     offset: u64,
     file: File,
     partial: PathBuf,
@@ -139,7 +140,7 @@ impl BlobWriter {
             action: "open a partial blob",
             source: kernel::Error::path("open", &partial, e),
         })?;
-        let hasher = Hasher::like(digest);
+        let hasher = Box::new(Hasher::like(digest));
         let file = File::from(file);
         let mut writer =
             Self { digest: digest.clone(), size, hasher, offset: 0, file, partial, target, _lock: lock };
@@ -175,7 +176,7 @@ impl BlobWriter {
         use std::io::Seek as _;
         self.file.set_len(0).map_err(|e| self.io("ftruncate", e))?;
         self.file.rewind().map_err(|e| self.io("lseek", e))?;
-        self.hasher = Hasher::like(&self.digest);
+        *self.hasher = Hasher::like(&self.digest);
         self.offset = 0;
         Ok(())
     }
@@ -210,7 +211,7 @@ impl BlobWriter {
             // Too short: the rest may still come.
             return Err(mismatch("blob size", size, self.offset));
         }
-        let actual = std::mem::replace(&mut self.hasher, Hasher::sha256()).finish();
+        let actual = std::mem::replace(&mut *self.hasher, Hasher::sha256()).finish();
         if actual != self.digest {
             let error = mismatch("blob digest", &self.digest, &actual);
             self.discard();

@@ -11,12 +11,14 @@ use std::path::Path;
 use rustix::fs::CWD;
 use rustix::io::Errno;
 
+use super::derive::DerivedRecord;
 use super::error::{Error, Result};
+use super::open::MAX_RECORD;
 use super::session::{self, Kind};
 use super::table::{references, tag_file};
 use super::{Digest, Store};
 use crate::kernel;
-use crate::kernel::file::Flock;
+use crate::kernel::file::{self, Flock};
 
 /// What to do with downloads that were interrupted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +71,7 @@ impl Store {
                 }
             }
         }
+        self.sweep_derived(&mut trash)?;
         if partials == Partials::Remove {
             collected.bytes += self.sweep_partials()?;
         }
@@ -97,6 +100,27 @@ impl Store {
         for tag in self.tags()? {
             if !self.image_path(&tag.image).exists() {
                 self.unlink_record(table, "tags", &tag_file(&tag.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves derived trees away whose layers are gone. It runs after these were moved: then nobody can want
+    /// the tree.
+    fn sweep_derived(&self, trash: &mut Vec<std::path::PathBuf>) -> Result<()> {
+        for name in self.list("derived")? {
+            let path = self.data().join("derived").join(&name);
+            let record = file::read_limited(&path.join("derived.json"), MAX_RECORD);
+            let record: Option<DerivedRecord> =
+                record.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+            if record.is_some_and(|record| record.sources.iter().all(|id| self.has(Kind::Layer, id))) {
+                continue;
+            }
+            let to = self.session()?.trash();
+            match rustix::fs::renameat(CWD, &path, CWD, &to) {
+                Ok(()) => trash.push(to),
+                Err(Errno::NOENT) => {}
+                Err(e) => return Err(failed("rename", &path, e)),
             }
         }
         Ok(())

@@ -135,11 +135,11 @@ impl Store {
             devices: unpacked.devices,
             dropped_xattrs: unpacked.dropped_xattrs,
         };
-        self.publish(stage, diff, record)
+        self.publish(&stage, diff, record)
     }
 
     /// Makes a staged layer durable and visible.
-    pub(super) fn publish(&self, stage: Stage, diff: OwnedFd, record: LayerRecord) -> Result<Layer> {
+    pub(super) fn publish(&self, stage: &Stage, diff: OwnedFd, record: LayerRecord) -> Result<Layer> {
         let bytes = serde_json::to_vec(&record).expect("records have text keys only");
         let mode = Mode::RUSR | Mode::WUSR;
         file::write_atomic(&stage.path, "layer.json".as_ref(), &bytes, mode, Durability::None)

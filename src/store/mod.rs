@@ -2,7 +2,9 @@
 
 mod attributes;
 pub mod blob;
+mod builtin;
 mod changes;
+mod derive;
 pub mod digest;
 mod error;
 mod find;
@@ -10,6 +12,7 @@ mod gc;
 mod layer;
 mod open;
 pub mod pack;
+mod probe;
 pub mod record;
 mod root;
 mod session;
@@ -20,6 +23,7 @@ mod testing;
 mod unpack;
 
 pub use blob::{BlobSlot, BlobWriter};
+pub use builtin::HELLO;
 pub use changes::Change;
 pub use digest::{Digest, DigestError, Hasher};
 pub use error::{Error, Result};
@@ -27,6 +31,7 @@ pub use find::Found;
 pub use gc::{Collected, Partials};
 pub use layer::{Layer, LayerLock, UnpackOptions};
 pub use open::Store;
+pub use probe::{Driver, DriverInfo, DriverOptions};
 pub use record::{ImageId, ImageLayer, ImageRecord, LayerRecord, TagRecord};
-pub use root::RootMount;
+pub use root::{RootAttributes, RootMount};
 pub use table::{ImageGuard, Removed};

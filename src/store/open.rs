@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::{Error, Result};
+use super::probe::DriverOptions;
 use super::record::VERSION;
 use super::session::Session;
 use crate::config::Paths;
@@ -17,7 +18,7 @@ use crate::kernel;
 use crate::kernel::file::{self, Durability};
 
 /// Directories of the store that it makes itself.
-pub(super) const DIRS: [&str; 10] = [
+pub(super) const DIRS: [&str; 12] = [
     "tmp",
     "blobs",
     "blobs/sha256",
@@ -28,6 +29,8 @@ pub(super) const DIRS: [&str; 10] = [
     "tags",
     "locks",
     "probe",
+    "derived",
+    "empty",
 ];
 /// Other directories below the same root; their owners make them.
 const NEIGHBOURS: [&str; 3] = ["names", "containers", "volumes"];
@@ -40,6 +43,7 @@ pub struct Store {
     data: PathBuf,
     root: OwnedFd,
     session: OnceLock<Session>,
+    pub(super) driver_options: DriverOptions,
 }
 
 #[derive(serde::Serialize, serde::Deserialize)]
@@ -61,7 +65,12 @@ impl Store {
             other => other.map_err(|e| unusable(e.io().to_string()))?,
         };
         check_owner(data, &root)?;
-        let store = Self { data: data.to_owned(), root, session: OnceLock::new() };
+        let store = Self {
+            data: data.to_owned(),
+            root,
+            session: OnceLock::new(),
+            driver_options: DriverOptions::default(),
+        };
         match file::read_limited(&data.join("store.json"), MAX_RECORD) {
             Ok(bytes) => check_version(&data.join("store.json"), &bytes)?,
             Err(e) if e.io().kind() == std::io::ErrorKind::NotFound => store.initialise()?,

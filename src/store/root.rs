@@ -2,17 +2,27 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::derive::Method;
 use super::error::{Error, Result};
+use super::layer::Layer;
+use super::probe::Driver;
 use super::{Digest, Store};
-use crate::kernel::idmap::IdMaps;
+use crate::kernel;
+use crate::kernel::idmap::{self, IdMaps, IdRange};
+
+/// Layers that are stacked one by one; the kernel's limit is 500 (`OVL_MAX_STACK`).
+const MAX_LAYERS: usize = 400;
 
 /// A root file system as a description: the runtime mounts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootMount {
-    /// The kernel's overlay, with `userxattr`, mounted inside the container's user namespace.
+    /// The kernel's overlay, mounted inside a user namespace.
     Overlay {
-        /// The directory that relative paths start from: the caller changes to it, because the mount API
-        /// takes no path longer than 255 bytes.
+        /// The directory that relative paths (also in options) start from: the caller changes to it,
+        /// because the mount API takes no value longer than 255 bytes.
         base: PathBuf,
         /// The layers, the uppermost first as overlay wants them.
         lowers: Vec<PathBuf>,
@@ -20,7 +30,7 @@ pub enum RootMount {
         upper: Option<PathBuf>,
         /// Overlay's work directory, with `upper`.
         work: Option<PathBuf>,
-        /// Further options, such as `userxattr`.
+        /// Further options, such as `userxattr`, to be set after the layers and in this order.
         options: Vec<(String, Option<String>)>,
     },
     /// The same by fuse-overlayfs, for kernels and file systems whose overlay will not do.
@@ -45,9 +55,23 @@ pub enum RootMount {
     },
 }
 
+/// Mode and owner (on disk) of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootAttributes {
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner, an id of the user's namespace.
+    pub uid: u32,
+    /// Group, an id of the user's namespace.
+    pub gid: u32,
+}
+
 impl Store {
     /// Describes a root of `layers` (lowest first) with `upper` and `work` on top. `maps` are the
     /// container's ids in terms of the user's namespace; ids on disk are of that namespace.
+    ///
+    /// Where `maps` shift ids, the first call makes shifted trees of the layers: the caller must be inside
+    /// the user's namespace. The first call ever tries out overlay: see [`Store::driver`].
     pub fn root_mount(
         &self,
         layers: &[Digest],
@@ -55,22 +79,118 @@ impl Store {
         work: Option<&Path>,
         maps: &IdMaps,
     ) -> Result<RootMount> {
-        if !maps.uid.iter().chain(&maps.gid).all(|range| range.inside == range.outside) {
-            return Err(Error::Unsupported("not supported yet: images with shifted ids".to_owned()));
-        }
-        let relative = |path: &Path| path.strip_prefix(self.data()).unwrap_or(path).to_owned();
+        let driver = self.driver()?;
+        let layers = self.stack(layers)?;
         let mut lowers = Vec::with_capacity(layers.len());
+        let mut options = Vec::new();
+        let relative = |path: &Path| path.strip_prefix(self.data()).unwrap_or(path).to_owned();
+        if is_identity(maps) {
+            let (bottom, top) = layers.split_at(layers.len().saturating_sub(MAX_LAYERS));
+            lowers.extend(top.iter().rev().map(|layer| relative(&layer.diff())));
+            if !bottom.is_empty() {
+                lowers.push(self.derive(bottom, Method::Links, None)?);
+            }
+        } else if driver.data_only {
+            lowers.push(self.derive(&layers, Method::Stubs, Some(maps))?);
+            options.push(("datadir+".to_owned(), Some("layers".to_owned())));
+        } else if layers.len() <= MAX_LAYERS {
+            for layer in layers.iter().rev() {
+                lowers.push(self.derive(std::slice::from_ref(layer), Method::Copies, Some(maps))?);
+            }
+        } else {
+            let problem = format!("not supported yet: more than {MAX_LAYERS} layers with shifted ids");
+            return Err(Error::Unsupported(problem));
+        }
+        if lowers.is_empty() || upper.is_none() && lowers.len() < 2 && options.is_empty() {
+            // Overlay wants something below, and two directories where nothing is above.
+            let empty = self.data().join("empty");
+            match rustix::fs::mkdir(&empty, Mode::from_raw_mode(0o755)) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(failed("mkdir", &empty, e)),
+            }
+            if upper.is_none() && lowers.is_empty() {
+                return Ok(RootMount::Bind { source: empty });
+            }
+            lowers.push(PathBuf::from("empty"));
+        }
+        let (base, upper, work) = (self.data().to_owned(), upper.map(relative), work.map(relative));
+        match (driver.driver, driver.program) {
+            (Driver::FuseOverlay, Some(program)) => {
+                Ok(RootMount::FuseOverlay { program, base, lowers, upper, work, options })
+            }
+            _ => {
+                options.push(("userxattr".to_owned(), None));
+                Ok(RootMount::Overlay { base, lowers, upper, work, options })
+            }
+        }
+    }
+
+    /// What the root directory of `layers` (lowest first) has, as a container with `maps` needs it on disk.
+    pub fn root_attributes(&self, layers: &[Digest], maps: &IdMaps) -> Result<RootAttributes> {
+        let stack = self.stack(layers)?;
+        let explicit = stack.iter().rev().find(|layer| !layer.record().implied.iter().any(String::is_empty));
+        let attributes = match explicit {
+            None => RootAttributes { mode: 0o755, uid: 0, gid: 0 },
+            Some(layer) => {
+                let diff = layer.diff();
+                let stat = rustix::fs::stat(&diff).map_err(|e| failed("stat", &diff, e))?;
+                RootAttributes { mode: stat.st_mode & 0o7777, uid: stat.st_uid, gid: stat.st_gid }
+            }
+        };
+        let shift = |map: &[IdRange], id| idmap::to_outside(map, id).unwrap_or(id);
+        let (uid, gid) = (shift(&maps.uid, attributes.uid), shift(&maps.gid, attributes.gid));
+        Ok(RootAttributes { uid, gid, ..attributes })
+    }
+
+    /// Makes the upper and work directories of a new container, in a directory of its own. Overlay shows the
+    /// upper directory's attributes as those of `/`. What is there already is taken.
+    pub fn make_upper(&self, layers: &[Digest], maps: &IdMaps, upper: &Path, work: &Path) -> Result<()> {
+        let attributes = self.root_attributes(layers, maps)?;
+        for dir in [upper, work] {
+            match rustix::fs::mkdir(dir, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(e) => return Err(failed("mkdir", dir, e)),
+            }
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(upper, flags, Mode::empty()).map_err(|e| failed("open", upper, e))?;
+        let stat = rustix::fs::fstat(&dir).map_err(|e| failed("fstat", upper, e))?;
+        // Outside the user's namespace only its own id can be given, and that is what it has already.
+        if (attributes.uid, attributes.gid) != (0, 0)
+            && (stat.st_uid, stat.st_gid) != (attributes.uid, attributes.gid)
+        {
+            let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
+            rustix::fs::fchown(&dir, Some(uid), Some(gid)).map_err(|e| failed("fchown", upper, e))?;
+        }
+        rustix::fs::fchmod(&dir, Mode::from_raw_mode(attributes.mode)).map_err(|e| failed("fchmod", upper, e))
+    }
+
+    /// The layers, lowest first, without those that a layer above hides completely.
+    fn stack(&self, layers: &[Digest]) -> Result<Vec<Layer>> {
+        let mut stack = Vec::with_capacity(layers.len());
         for id in layers.iter().rev() {
             let layer =
                 self.layer(id)?.ok_or_else(|| Error::NotFound { what: "layer", text: id.to_string() })?;
-            lowers.push(relative(&layer.diff()));
+            let last = layer.hides_lower();
+            stack.push(layer);
+            if last {
+                break;
+            }
         }
-        Ok(RootMount::Overlay {
-            base: self.data().to_owned(),
-            lowers,
-            upper: upper.map(relative),
-            work: work.map(relative),
-            options: vec![("userxattr".to_owned(), None)],
-        })
+        stack.reverse();
+        Ok(stack)
     }
 }
+
+/// Whether every id that the container has is the same on disk.
+fn is_identity(maps: &IdMaps) -> bool {
+    maps.uid.iter().chain(&maps.gid).all(|range| range.inside == range.outside)
+}
+
+fn failed(call: &'static str, path: &Path, errno: Errno) -> Error {
+    Error::Kernel { action: "prepare a root file system", source: kernel::Error::path(call, path, errno) }
+}
+
+#[cfg(test)]
+#[path = "root_tests.rs"]
+mod tests;

@@ -199,7 +199,12 @@ impl Store {
         let fail =
             |e| Error::Kernel { action: "list the store", source: kernel::Error::path("readdir", &path, e) };
         let mut names = Vec::new();
-        for entry in std::fs::read_dir(&path).map_err(fail)? {
+        let entries = match std::fs::read_dir(&path) {
+            // A store of an earlier rbox may lack a directory.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(names),
+            other => other.map_err(fail)?,
+        };
+        for entry in entries {
             let name = entry.map_err(fail)?.file_name();
             if !file::is_temporary(&name) {
                 names.extend(name.into_string());
@@ -256,7 +261,7 @@ pub(super) fn tag_file(name: &str) -> String {
     for byte in name.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b':' | b'@' => {
-                file.push(char::from(byte))
+                file.push(char::from(byte));
             }
             // A leading dot would look like an unfinished file, or be `..`.
             b'.' if !file.is_empty() => file.push('.'),

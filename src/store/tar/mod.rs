@@ -5,6 +5,7 @@
 //! each a stream of its own.
 
 mod header;
+mod input;
 mod pax;
 mod reader;
 mod sparse;

@@ -39,8 +39,11 @@ pub(super) fn parse(mut body: &[u8]) -> Result<Pax, &'static str> {
         body = rest;
         match key {
             b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
-                let turn =
-                    if pieces.len() % 2 == 0 { &b"GNU.sparse.offset"[..] } else { b"GNU.sparse.numbytes" };
+                let turn = if pieces.len().is_multiple_of(2) {
+                    &b"GNU.sparse.offset"[..]
+                } else {
+                    b"GNU.sparse.numbytes"
+                };
                 if key != turn || value.contains(&b',') {
                     return Err(MALFORMED);
                 }
@@ -110,8 +113,11 @@ impl Pax {
     }
 }
 
+/// The key and the value of a record, and what follows it.
+type Record<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
 /// Splits `LENGTH KEY=VALUE\n` off the front.
-fn record(body: &[u8]) -> Result<(&[u8], &[u8], &[u8]), &'static str> {
+fn record(body: &[u8]) -> Result<Record<'_>, &'static str> {
     let space = body.iter().position(|b| *b == b' ').ok_or(MALFORMED)?;
     let length = usize::try_from(decimal(&body[..space])?).map_err(|_| MALFORMED)?;
     // The shortest record, `5 k=\n`, and no overlap of length and newline.

@@ -7,15 +7,14 @@
 use std::io::{self, Read};
 
 use super::header::{self, BLOCK, Block, Raw};
+use super::input::Input;
 use super::pax::{self, Pax};
 use super::sparse::{self, Description, Piece};
 use super::{Error, Header, Kind, Limits};
-use crate::store::{Digest, Hasher};
+use crate::store::Digest;
 
 /// The longest extended header, long name, or sparse map; Go's limit.
 const MAX_EXTENDED: u64 = 1 << 20;
-/// Large enough that reading, hashing and writing work on long runs.
-const BUFFER: usize = 256 << 10;
 
 /// Reads an archive from a stream.
 #[derive(Debug)]
@@ -39,6 +38,15 @@ struct Content {
     pieces: Option<Vec<Piece>>,
     /// Of the piece that is being read.
     piece: u64,
+}
+
+/// What stands in front of an entry's own header.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Extra {
+    pax: Option<Pax>,
+    /// GNU's long name and long target of a link.
+    name: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
 }
 
 /// An entry whose content can be read until the next entry is asked for.
@@ -80,15 +88,8 @@ impl<R: Read> Archive<R> {
 
     /// Reads to the end of the stream (the digest of a layer covers all of it, whatever follows the last
     /// entry) and returns the digest and length of the whole.
-    pub fn finish(mut self) -> Result<(Digest, u64), Error> {
-        loop {
-            let available = self.input.available()?;
-            if available == 0 {
-                break;
-            }
-            self.input.consume(available);
-        }
-        Ok((self.input.hasher.finish(), self.input.offset))
+    pub fn finish(self) -> Result<(Digest, u64), Error> {
+        self.input.finish()
     }
 
     fn next_header(&mut self) -> Result<Option<Header>, Error> {
@@ -96,7 +97,7 @@ impl<R: Read> Archive<R> {
         // The last entry may lack its padding.
         self.input.skip_padding(self.content.padding)?;
         self.content = Content::default();
-        let (mut pax, mut long_name, mut long_link) = (None, None, None);
+        let mut extra = Extra::default();
         loop {
             let offset = self.input.offset;
             let fail = |problem| Error::Header { offset, problem };
@@ -107,22 +108,18 @@ impl<R: Read> Archive<R> {
                 return Err(Error::Limit { what: "entries", limit: self.limits.max_entries });
             }
             match raw.type_flag {
-                b'x' => pax = Some(pax::parse(&self.extended(&raw, offset)?).map_err(fail)?),
+                b'x' => extra.pax = Some(pax::parse(&self.extended(&raw, offset)?).map_err(fail)?),
                 b'g' => {
                     let global = pax::parse(&self.extended(&raw, offset)?).map_err(fail)?;
                     // Go does not apply global headers, GNU tar and libarchive do; and Go forgets an
                     // extended header before a global one.
-                    if global.changes_entries() || pax.is_some() || long_name.is_some() || long_link.is_some()
-                    {
+                    if global.changes_entries() || extra != Extra::default() {
                         return Err(fail("a global header changes entries"));
                     }
                 }
-                b'L' => long_name = Some(header::text(&self.extended(&raw, offset)?).to_vec()),
-                b'K' => long_link = Some(header::text(&self.extended(&raw, offset)?).to_vec()),
-                _ => {
-                    let pax = pax.unwrap_or_default();
-                    return self.entry(&block, raw, &pax, long_name, long_link, offset).map(Some);
-                }
+                b'L' => extra.name = Some(header::text(&self.extended(&raw, offset)?).to_vec()),
+                b'K' => extra.link = Some(header::text(&self.extended(&raw, offset)?).to_vec()),
+                _ => return self.entry(&block, raw, extra, offset).map(Some),
             }
         }
     }
@@ -155,21 +152,14 @@ impl<R: Read> Archive<R> {
     }
 
     /// Puts the headers of an entry together, in Go's order: pax, then GNU long names, then sparse.
-    fn entry(
-        &mut self,
-        block: &Block,
-        mut raw: Raw,
-        pax: &Pax,
-        long_name: Option<Vec<u8>>,
-        long_link: Option<Vec<u8>>,
-        offset: u64,
-    ) -> Result<Header, Error> {
+    fn entry(&mut self, block: &Block, mut raw: Raw, extra: Extra, offset: u64) -> Result<Header, Error> {
         let fail = |problem| Error::Header { offset, problem };
+        let pax = extra.pax.unwrap_or_default();
         pax.apply(&mut raw);
-        if let Some(name) = long_name.filter(|name| !name.is_empty()) {
+        if let Some(name) = extra.name.filter(|name| !name.is_empty()) {
             raw.name = name;
         }
-        if let Some(link) = long_link.filter(|link| !link.is_empty()) {
+        if let Some(link) = extra.link.filter(|link| !link.is_empty()) {
             raw.link = link;
         }
         let kind = kind(&raw).ok_or_else(|| fail("an unknown type of entry"))?;
@@ -205,7 +195,7 @@ impl<R: Read> Archive<R> {
             size,
             mtime: pax.mtime.unwrap_or((raw.mtime, 0)),
             device: if is_device { (device(raw.major)?, device(raw.minor)?) } else { (0, 0) },
-            xattrs: pax.xattrs.clone(),
+            xattrs: pax.xattrs,
             sparse: self.content.pieces.is_some(),
         })
     }
@@ -401,108 +391,4 @@ fn kind(raw: &Raw) -> Option<Kind> {
 /// Bytes from the end of `size` bytes to the next block.
 fn padding(size: u64) -> u64 {
     size.wrapping_neg() % BLOCK as u64
-}
-
-/// A buffered stream that counts and hashes what passes.
-struct Input<R> {
-    reader: R,
-    buffer: Box<[u8]>,
-    start: usize,
-    end: usize,
-    /// Bytes consumed.
-    offset: u64,
-    read: u64,
-    max_bytes: u64,
-    hasher: Hasher,
-}
-
-impl<R> std::fmt::Debug for Input<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Input").field("offset", &self.offset).finish_non_exhaustive()
-    }
-}
-
-impl<R: Read> Input<R> {
-    fn new(reader: R, max_bytes: u64) -> Self {
-        let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self { reader, buffer, start: 0, end: 0, offset: 0, read: 0, max_bytes, hasher: Hasher::sha256() }
-    }
-
-    /// How many bytes are in the buffer, after filling it if it was empty; 0 at the end of the stream.
-    fn available(&mut self) -> Result<usize, Error> {
-        if self.start == self.end {
-            let count = loop {
-                match self.reader.read(&mut self.buffer) {
-                    Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                    other => break other.map_err(Error::Read)?,
-                }
-            };
-            self.read += count as u64;
-            if self.read > self.max_bytes {
-                return Err(Error::Limit { what: "bytes", limit: self.max_bytes });
-            }
-            self.hasher.update(&self.buffer[..count]);
-            (self.start, self.end) = (0, count);
-        }
-        Ok(self.end - self.start)
-    }
-
-    fn consume(&mut self, count: usize) -> &[u8] {
-        let bytes = &self.buffer[self.start..self.start + count];
-        self.start += count;
-        self.offset += count as u64;
-        bytes
-    }
-
-    /// A whole block; the stream must not end before or inside it.
-    fn block(&mut self) -> Result<Block, Error> {
-        let offset = self.offset;
-        self.block_or_end()?.ok_or(Error::Truncated(offset))
-    }
-
-    fn block_or_end(&mut self) -> Result<Option<Block>, Error> {
-        let mut block = [0; BLOCK];
-        let mut filled = 0;
-        while filled < BLOCK {
-            let count = self.available()?.min(BLOCK - filled);
-            if count == 0 {
-                return if filled == 0 { Ok(None) } else { Err(Error::Truncated(self.offset)) };
-            }
-            block[filled..filled + count].copy_from_slice(self.consume(count));
-            filled += count;
-        }
-        Ok(Some(block))
-    }
-
-    fn take(&mut self, size: u64) -> Result<Vec<u8>, Error> {
-        let mut bytes = Vec::new();
-        self.pass(size, |piece| bytes.extend_from_slice(piece))?;
-        Ok(bytes)
-    }
-
-    fn skip(&mut self, size: u64) -> Result<(), Error> {
-        self.pass(size, |_| ())
-    }
-
-    fn pass(&mut self, size: u64, mut sink: impl FnMut(&[u8])) -> Result<(), Error> {
-        let mut left = size;
-        while left > 0 {
-            let available = self.available()?;
-            if available == 0 {
-                return Err(Error::Truncated(self.offset));
-            }
-            let count = usize::try_from(left).unwrap_or(usize::MAX).min(available);
-            sink(self.consume(count));
-            left -= count as u64;
-        }
-        Ok(())
-    }
-
-    /// Skips padding, which may be missing at the end of the stream.
-    fn skip_padding(&mut self, size: u64) -> Result<(), Error> {
-        match self.skip(size) {
-            Err(Error::Truncated(_)) => Ok(()),
-            other => other,
-        }
-    }
 }

@@ -84,6 +84,11 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
+    /// What was written to, in the middle of an entry: the caller brings the rest by itself.
+    pub(in crate::store) fn into_unfinished(self) -> W {
+        self.out
+    }
+
     fn end_entry(&mut self) -> io::Result<()> {
         if self.left > 0 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "less content than the header promised"));

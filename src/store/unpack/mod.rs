@@ -466,9 +466,8 @@ fn known_id(what: &str, id: u64, map: &[IdRange]) -> Result<u32, Problem> {
         let have: u64 =
             map.iter().map(|range| u64::from(range.inside) + u64::from(range.count)).max().unwrap_or(0);
         Problem::Text(format!(
-            "it belongs to {what} {id}, and the user namespace has only {have} ids: at least {} sub-ids \
-             are needed in /etc/sub{what}",
-            id
+            "it belongs to {what} {id}, and the user namespace has only {have} ids: at least {id} sub-ids \
+             are needed in /etc/sub{what}"
         ))
     })
 }

@@ -1,0 +1,346 @@
+//! Which kind of overlay this host can do, found out by trying it once.
+//!
+//! A child process makes a user and a mount namespace of its own, mounts a small overlay on the store's
+//! file system and does to it what containers do: look up through whiteouts, delete, replace a deleted
+//! directory. The answer is kept in `probe/overlay.json` for the kernel and file system that gave it.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
+use serde::{Deserialize, Serialize};
+
+use super::Store;
+use super::error::{Error, Result};
+use super::layer::Stage;
+use super::open::{MAX_RECORD, parse_record};
+use super::record::VERSION;
+use crate::kernel;
+use crate::kernel::file::{self, Durability};
+use crate::kernel::mount::{self, FileSystemContext};
+use crate::kernel::ns::{self, NamespaceSet};
+use crate::kernel::process::{self, Fork};
+
+/// Where fuse-overlayfs is looked for, if no path is configured.
+const FUSE_PROGRAMS: [&str; 3] =
+    ["/usr/bin/fuse-overlayfs", "/usr/local/bin/fuse-overlayfs", "/bin/fuse-overlayfs"];
+
+/// How layers are put together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    /// The kernel's overlay.
+    Overlay,
+    /// fuse-overlayfs, a program.
+    #[serde(rename = "fuse-overlayfs")]
+    FuseOverlay,
+}
+
+impl Driver {
+    /// Its name, as `info` shows it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overlay => "overlay",
+            Self::FuseOverlay => "fuse-overlayfs",
+        }
+    }
+
+    /// The driver of this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Overlay, Self::FuseOverlay].into_iter().find(|driver| driver.name() == name)
+    }
+}
+
+/// What configuration and command line say about drivers.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DriverOptions {
+    /// Use this one, or fail.
+    pub driver: Option<Driver>,
+    /// The program fuse-overlayfs.
+    pub fuse_program: Option<PathBuf>,
+}
+
+/// The driver in use and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DriverInfo {
+    /// The driver.
+    pub driver: Driver,
+    /// Why it is not the kernel's overlay, if that was not a wish.
+    pub reason: Option<String>,
+    /// The file system of the store.
+    pub filesystem: String,
+    /// Files can take their data from a layer without a copy (Linux 6.16).
+    pub data_only: bool,
+    /// The program, for fuse-overlayfs.
+    pub program: Option<PathBuf>,
+}
+
+/// `probe/overlay.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Probe {
+    version: u32,
+    kernel: String,
+    device: u64,
+    /// Why the kernel's overlay will not do; none if it will.
+    refusal: Option<String>,
+    data_only: bool,
+}
+
+impl Store {
+    /// Sets the wishes about drivers.
+    #[must_use]
+    pub fn with_driver(mut self, options: DriverOptions) -> Self {
+        self.driver_options = options;
+        self
+    }
+
+    /// The driver that root file systems use. The first call on a new store, kernel or file system tries it
+    /// out in a child process, so the caller must be single-threaded then.
+    pub fn driver(&self) -> Result<DriverInfo> {
+        let filesystem = self.filesystem()?;
+        let options = &self.driver_options;
+        let program = || {
+            let configured = options.fuse_program.clone();
+            configured.or_else(|| FUSE_PROGRAMS.iter().map(PathBuf::from).find(|path| path.exists()))
+        };
+        let fuse = |reason: Option<String>| match program() {
+            Some(program) => Ok(DriverInfo {
+                driver: Driver::FuseOverlay,
+                reason,
+                filesystem: filesystem.clone(),
+                data_only: false,
+                program: Some(program),
+            }),
+            None => Err(Error::Unsupported(match reason {
+                Some(reason) => format!(
+                    "the kernel's overlay cannot be used ({reason}), and fuse-overlayfs is not installed"
+                ),
+                None => "fuse-overlayfs is not installed".to_owned(),
+            })),
+        };
+        if options.driver == Some(Driver::FuseOverlay) {
+            return fuse(None);
+        }
+        let probe = self.probe()?;
+        match probe.refusal {
+            None => Ok(DriverInfo {
+                driver: Driver::Overlay,
+                reason: None,
+                filesystem: filesystem.clone(),
+                data_only: probe.data_only,
+                program: None,
+            }),
+            Some(reason) if options.driver == Some(Driver::Overlay) => {
+                Err(Error::Unsupported(format!("the kernel's overlay cannot be used: {reason}")))
+            }
+            Some(reason) => fuse(Some(reason)),
+        }
+    }
+
+    /// The kept answer if it is for this kernel and file system, else a fresh one.
+    fn probe(&self) -> Result<Probe> {
+        let path = self.data().join("probe/overlay.json");
+        let stat = rustix::fs::fstat(self.root()).map_err(|e| failed("fstat", self.data(), e))?;
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        if let Ok(bytes) = file::read_limited(&path, MAX_RECORD)
+            && let Ok(probe) = parse_record::<Probe>(&path, &bytes)
+            && probe.kernel == kernel
+            && probe.device == stat.st_dev
+        {
+            return Ok(probe);
+        }
+        let (refusal, data_only) = self.try_overlay()?;
+        self.keep_probe(Probe { version: VERSION, kernel, device: stat.st_dev, refusal, data_only })
+    }
+
+    fn keep_probe(&self, probe: Probe) -> Result<Probe> {
+        let bytes = serde_json::to_vec(&probe).expect("text and numbers serialise");
+        let (mode, dir) = (Mode::RUSR | Mode::WUSR, self.data().join("probe"));
+        file::write_atomic(&dir, "overlay.json".as_ref(), &bytes, mode, Durability::None)
+            .map_err(Error::kernel("keep the answer about overlay"))?;
+        Ok(probe)
+    }
+
+    /// Tries overlay in a child; says why it will not do, and whether data-only layers will.
+    fn try_overlay(&self) -> Result<(Option<String>, bool)> {
+        let stage = Stage::new(self, "probe")?;
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            .map_err(|e| failed("pipe2", self.data(), e))?;
+        match process::fork().map_err(Error::kernel("try out overlay"))? {
+            Fork::Child => {
+                drop(reader);
+                let answer = match try_in_namespaces(&stage.path) {
+                    Ok(true) => "data-only".to_owned(),
+                    Ok(false) => "plain".to_owned(),
+                    Err(problem) => format!("no {problem}"),
+                };
+                // The parent takes silence for a refusal.
+                let _ = File::from(writer).write_all(answer.as_bytes());
+                process::exit_now(0)
+            }
+            Fork::Parent { pidfd, .. } => {
+                drop(writer);
+                let mut answer = String::new();
+                let read = File::from(reader).read_to_string(&mut answer);
+                process::wait_pidfd(&pidfd).map_err(Error::kernel("try out overlay"))?;
+                read.map_err(|e| failed("read", self.data(), e))?;
+                Ok(match answer.as_str() {
+                    "data-only" => (None, true),
+                    "plain" => (None, false),
+                    answer => {
+                        let problem = answer.strip_prefix("no ").unwrap_or("the trial ended early");
+                        (Some(format!("{problem}, on {}", self.filesystem()?)), false)
+                    }
+                })
+            }
+        }
+    }
+
+    /// The name of the store's file system.
+    fn filesystem(&self) -> Result<String> {
+        let statfs = rustix::fs::fstatfs(self.root()).map_err(|e| failed("fstatfs", self.data(), e))?;
+        Ok(match statfs.f_type {
+            0xEF53 => "ext4".to_owned(),
+            0x5846_5342 => "xfs".to_owned(),
+            0x9123_683E => "btrfs".to_owned(),
+            0x0102_1994 => "tmpfs".to_owned(),
+            0x794C_7630 => "overlay".to_owned(),
+            0x6969 => "nfs".to_owned(),
+            0x6573_5546 => "fuse".to_owned(),
+            0x2FC1_2FC1 => "zfs".to_owned(),
+            0xF2F5_2010 => "f2fs".to_owned(),
+            0xCA45_1A4E => "bcachefs".to_owned(),
+            0x0102_1997 => "9p".to_owned(),
+            0xFF53_4D42 | 0xFE53_4D42 => "cifs".to_owned(),
+            0x00C3_6400 => "ceph".to_owned(),
+            0xF15F => "ecryptfs".to_owned(),
+            0x4D44 => "vfat".to_owned(),
+            other => format!("file system {other:#x}"),
+        })
+    }
+}
+
+/// A failed step of the trial, as text.
+type Trial<T> = std::result::Result<T, String>;
+
+fn step<T, E: std::fmt::Display>(what: &str) -> impl Fn(std::result::Result<T, E>) -> Trial<T> {
+    move |result| result.map_err(|e| format!("{what}: {e}"))
+}
+
+/// In the child: makes the namespaces and mounts the overlays.
+fn try_in_namespaces(dir: &Path) -> Trial<bool> {
+    let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+    let namespaces = NamespaceSet::default().with(ns::Namespace::User).with(ns::Namespace::Mount);
+    ns::unshare(namespaces).map_err(|e| format!("a user namespace cannot be made: {}", e.io()))?;
+    for (file, text) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("0 {} 1", uid.as_raw())),
+        ("gid_map", format!("0 {} 1", gid.as_raw())),
+    ] {
+        let file = File::options().write(true).open(format!("/proc/self/{file}"));
+        step("the id map cannot be written")(file.and_then(|mut file| file.write_all(text.as_bytes())))?;
+    }
+    mount::make_all(mount::PRIVATE).map_err(|e| format!("mounts cannot be made private: {}", e.io()))?;
+    try_here(dir)
+}
+
+/// Tries overlay in the current namespaces.
+fn try_here(dir: &Path) -> Trial<bool> {
+    step("chdir")(rustix::process::chdir(dir))?;
+    prepare()?;
+    let merged = mount_overlay(&[c"upperdir", c"workdir"], &[c"upper", c"work"], &[])?;
+    use_like_a_container(&merged)?;
+    Ok(data_only_works().unwrap_or(false))
+}
+
+/// Two lower layers: the upper one whites out a file of the lower one.
+fn prepare() -> Trial<()> {
+    for dir in ["low", "top", "upper", "work", "upper2", "work2", "stubs", "low/dir", "low/dir/sub"] {
+        step("mkdir")(rustix::fs::mkdir(dir, Mode::RWXU))?;
+    }
+    for file in ["low/gone", "low/kept", "low/dir/file"] {
+        step("create a file")(File::create(file).and_then(|mut file| file.write_all(b"content")))?;
+    }
+    step("a whiteout cannot be made")(rustix::fs::mknodat(
+        CWD,
+        "top/gone",
+        FileType::CharacterDevice,
+        Mode::empty(),
+        0,
+    ))
+}
+
+fn mount_overlay(keys: &[&CStr], values: &[&CStr], data: &[&CStr]) -> Trial<OwnedFd> {
+    let mounting = |e: kernel::Error| format!("{e}: {}", e.io());
+    let context = FileSystemContext::open(c"overlay").map_err(mounting)?;
+    let one_by_one = [c"top", c"low"].iter().try_for_each(|lower| context.set(c"lowerdir+", lower));
+    if one_by_one.is_err() {
+        context.set(c"lowerdir", c"top:low").map_err(mounting)?;
+    }
+    for data in data {
+        context.set(c"datadir+", data).map_err(mounting)?;
+    }
+    for (key, value) in keys.iter().zip(values) {
+        context.set(key, value).map_err(mounting)?;
+    }
+    context.set_flag(c"userxattr").map_err(mounting)?;
+    context.mount(0).map_err(mounting)
+}
+
+/// What every container may do to its root.
+fn use_like_a_container(merged: &OwnedFd) -> Trial<()> {
+    let exists = |path: &str| rustix::fs::statat(merged, path, rustix::fs::AtFlags::empty()).is_ok();
+    if exists("gone") || !exists("kept") {
+        return Err("whiteouts are not honoured".to_owned());
+    }
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let kept = step("a file cannot be written")(rustix::fs::openat(merged, "kept", flags, Mode::empty()))?;
+    step("a file cannot be written")(rustix::io::write(&kept, b"other"))?;
+    let remove = rustix::fs::AtFlags::empty();
+    let remove_dir = rustix::fs::AtFlags::REMOVEDIR;
+    step("a file cannot be deleted")(rustix::fs::unlinkat(merged, "dir/file", remove))?;
+    step("a directory cannot be deleted")(rustix::fs::unlinkat(merged, "dir/sub", remove_dir))?;
+    step("a directory cannot be deleted")(rustix::fs::unlinkat(merged, "dir", remove_dir))?;
+    step("a directory cannot be replaced")(rustix::fs::mkdirat(merged, "dir", Mode::RWXU))?;
+    if exists("dir/file") { Err("directories cannot be made opaque".to_owned()) } else { Ok(()) }
+}
+
+/// A file without data that points to another layer's file, as [`super::derive`] makes them.
+fn data_only_works() -> Trial<bool> {
+    // The data layer must not be one of the others, and only the last of these may refer to it.
+    step("rename")(rustix::fs::rename("low", "data"))?;
+    step("mkdir")(rustix::fs::mkdir("low", Mode::RWXU))?;
+    let stub = step("create a file")(File::create("low/stub"))?;
+    step("truncate")(stub.set_len(7))?;
+    let none = XattrFlags::empty();
+    step("set an attribute")(rustix::fs::fsetxattr(&stub, "user.overlay.metacopy", b"", none))?;
+    step("set an attribute")(rustix::fs::fsetxattr(&stub, "user.overlay.redirect", b"/kept", none))?;
+    let merged = mount_overlay(&[c"upperdir", c"workdir"], &[c"upper2", c"work2"], &[c"data"])?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = step("open")(rustix::fs::openat(&merged, "stub", flags, Mode::empty()))?;
+    let mut text = String::new();
+    step("read")(File::from(file).read_to_string(&mut text))?;
+    Ok(text == "content")
+}
+
+fn failed(call: &'static str, path: &Path, source: impl Into<std::io::Error>) -> Error {
+    Error::Kernel { action: "try out overlay", source: kernel::Error::path(call, path, source) }
+}
+
+#[cfg(test)]
+impl Store {
+    /// Keeps an answer without a child process, which no test may fork: tries overlay right here.
+    pub(crate) fn probe_here(&self) {
+        let stage = Stage::new(self, "probe").unwrap();
+        let data_only = try_here(&stage.path).unwrap();
+        let device = rustix::fs::fstat(self.root()).unwrap().st_dev;
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        self.keep_probe(Probe { version: VERSION, kernel, device, refusal: None, data_only }).unwrap();
+        rustix::process::chdir("/").unwrap();
+    }
+}
