@@ -5,10 +5,18 @@
 
 #![expect(
     clippy::disallowed_methods,
+    clippy::unwrap_used,
     reason = "the harness prepares files and environments for the program under test"
 )]
 #![expect(unreachable_pub, reason = "the support modules are shared by the test modules only")]
 
 mod support;
 
+mod host_conditions;
+mod hostile_images;
+mod hostile_roots;
 mod run_basic;
+mod run_confinement;
+mod run_files;
+mod run_identity;
+mod run_process;

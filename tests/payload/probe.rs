@@ -2,7 +2,9 @@
 //!
 //! `probe report` what the process was given; `probe syscalls` the answer of each dangerous system call;
 //! `probe sockets` of each socket family; `probe tty` of terminal injection; `probe exe-writers SECONDS` tries to
-//! open every process's executable for writing (CVE-2019-5736) and prints how often that worked.
+//! open every process's executable for writing (CVE-2019-5736) and prints how often that worked;
+//! `probe paths PATH...` what reading and writing each gives; `probe find-key NAME` where a key is found.
+//! On the host, `probe with-key NAME COMMAND...` runs a command in a session keyring that holds such a key.
 
 #![expect(clippy::print_stdout, reason = "the report goes to standard output")]
 #![expect(clippy::disallowed_methods, reason = "a payload, not part of rbox")]
@@ -10,6 +12,8 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -22,6 +26,9 @@ fn main() {
         Some("sockets") => sockets(),
         Some("tty") => terminal_injection(),
         Some("exe-writers") => exe_writers(args.get(2).and_then(|s| s.parse().ok()).unwrap_or(2)),
+        Some("paths") => args[2..].iter().map(|path| (path.clone(), path_access(path))).collect(),
+        Some("find-key") => find_key(&args[2]),
+        Some("with-key") => with_key(&args[2], &args[3..]),
         other => json!({"error": format!("unknown mode {other:?}")}),
     };
     println!("{report}");
@@ -147,21 +154,102 @@ fn terminal_injection() -> Value {
     })
 }
 
+/// Tries to open the executable of every process for writing, as an attacker who waits for rbox to enter.
+///
+/// "busy" is a failure too: that executable could be written as soon as nobody runs it. A read-only mount
+/// answers EROFS before "busy" only when truncation is asked for.
 fn exe_writers(seconds: u64) -> Value {
     let end = Instant::now() + Duration::from_secs(seconds);
-    let (mut tries, mut opened) = (0_u64, Vec::new());
+    let identity = |meta: &fs::Metadata| (meta.dev(), meta.ino());
+    let own: Vec<_> = ["/probe", "/bin/busybox"]
+        .iter()
+        .filter_map(|path| Some(identity(&fs::metadata(path).ok()?)))
+        .collect();
+    let (mut tries, mut refused, mut writable) = (0_u64, BTreeMap::new(), BTreeMap::new());
     while Instant::now() < end {
         for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
             if !entry.file_name().as_encoded_bytes().first().is_some_and(u8::is_ascii_digit) {
                 continue;
             }
             tries += 1;
-            let exe = entry.path().join("exe");
-            let target = fs::read_link(&exe).map(|t| t.display().to_string()).unwrap_or_default();
-            if target.ends_with("rbox") && fs::OpenOptions::new().write(true).open(&exe).is_ok() {
-                opened.push(target);
+            // A handle first: the process may execute something else at any moment.
+            let handle =
+                fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(entry.path().join("exe"));
+            let handle = match handle {
+                Ok(handle) => handle,
+                Err(error) => {
+                    *refused.entry(error.to_string()).or_insert(0_u64) += 1;
+                    continue;
+                }
+            };
+            if handle.metadata().is_ok_and(|meta| own.contains(&identity(&meta))) {
+                continue;
+            }
+            let by_handle = format!("/proc/self/fd/{}", handle.as_raw_fd());
+            let target = fs::read_link(&by_handle).map(|t| t.display().to_string()).unwrap_or_default();
+            match fs::OpenOptions::new().write(true).truncate(true).open(&by_handle) {
+                Ok(_) => *writable.entry(target).or_insert(0_u64) += 1,
+                Err(error) if error.raw_os_error() == Some(libc::ETXTBSY) => {
+                    *writable.entry(format!("{target} (busy)")).or_insert(0) += 1;
+                }
+                Err(error) => *refused.entry(format!("{target}: {error}")).or_insert(0_u64) += 1,
             }
         }
     }
-    json!({"tries": tries, "opened": opened})
+    json!({"tries": tries, "refused": refused, "writable": writable})
+}
+
+/// What reading (a number of bytes or names) and opening for writing give; errors as errno numbers.
+fn path_access(path: &str) -> Value {
+    let errno = |error: io::Error| json!({"errno": error.raw_os_error()});
+    let read = match fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => {
+            fs::read_dir(path).map_or_else(errno, |entries| json!({"entries": entries.count()}))
+        }
+        Ok(_) => read_some(path).map_or_else(errno, |length| json!({"bytes": length})),
+        Err(error) => errno(error),
+    };
+    let write = fs::OpenOptions::new().write(true).open(path).map_or_else(errno, |_| json!("ok"));
+    json!({"read": read, "write": write})
+}
+
+fn read_some(path: &str) -> io::Result<usize> {
+    use std::io::Read as _;
+    let mut buffer = [0_u8; 4096];
+    fs::File::open(path)?.read(&mut buffer)
+}
+
+const SESSION_KEYRING: libc::c_long = -3;
+
+fn find_key(name: &str) -> Value {
+    let listed = lines("/proc/keys").iter().any(|line| line.contains(name));
+    let (kind, wanted) = (c_string("user"), c_string(name));
+    // -2 process, -3 session, -4 user, -5 user session
+    let found: BTreeMap<_, _> = (2..=5)
+        .map(|ring: libc::c_long| {
+            let keyctl_search = 10;
+            let args =
+                [keyctl_search, -ring, kind.as_ptr() as libc::c_long, wanted.as_ptr() as libc::c_long, 0];
+            (format!("-{ring}"), call(libc::SYS_keyctl, args))
+        })
+        .collect();
+    json!({"listed": listed, "found": found})
+}
+
+fn with_key(name: &str, command: &[String]) -> Value {
+    use std::os::unix::process::CommandExt as _;
+    let keyctl_join_session = 1;
+    let joined = call(libc::SYS_keyctl, [keyctl_join_session, 0, 0, 0, 0]);
+    let (kind, wanted) = (c_string("user"), c_string(name));
+    let (kind, wanted) = (kind.as_ptr() as libc::c_long, wanted.as_ptr() as libc::c_long);
+    let added = call(libc::SYS_add_key, [kind, wanted, wanted, 1, SESSION_KEYRING]);
+    if joined != "ok" || added != "ok" {
+        return json!({"error": "no keyring", "joined": joined, "added": added});
+    }
+    let error = std::process::Command::new(&command[0]).args(&command[1..]).exec();
+    json!({"error": error.to_string()})
+}
+
+fn c_string(text: &str) -> std::ffi::CString {
+    std::ffi::CString::new(text).expect("arguments hold no NUL")
 }

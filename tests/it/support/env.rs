@@ -3,8 +3,19 @@
 use std::ffi::OsStr;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::image::{self, Entry};
+
+/// No command of a test takes longer than this.
+const LIMIT: Duration = Duration::from_secs(90);
+/// How long the streams of a command may stay open after its end.
+const STREAMS_LIMIT: Duration = Duration::from_secs(10);
 
 /// What one call of rbox did.
 #[derive(Debug, Clone)]
@@ -94,24 +105,58 @@ impl TestEnv {
         args: impl IntoIterator<Item = S>,
         input: &[u8],
     ) -> Outcome {
-        let mut child = self
-            .command(args)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = self.command(args);
+        let mut child = spawn_captured(command.stdin(Stdio::piped()));
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
-        let writer = std::thread::Builder::new()
-            .spawn(move || {
-                // A reader that ends early is the test's business, not a failure here.
-                let _ = stdin.write_all(&input);
-            })
-            .unwrap();
-        let output = child.wait_with_output().unwrap();
-        writer.join().unwrap();
-        Outcome::from(output)
+        std::thread::spawn(move || {
+            // A reader that ends early is the test's business, not a failure here.
+            let _ = stdin.write_all(&input);
+        });
+        finish(child, &command)
+    }
+
+    /// Loads an image of one layer.
+    #[track_caller]
+    pub fn load_image(&self, name: &str, entries: &[Entry], config: &Value) {
+        self.load_layers(name, &[image::layer(entries)], config);
+    }
+
+    /// Loads an image.
+    #[track_caller]
+    pub fn load_layers(&self, name: &str, layers: &[Vec<u8>], config: &Value) {
+        let outcome = self.try_load_layers(name, layers, config);
+        assert_eq!(outcome.code, 0, "load {name}: {outcome:#?}");
+    }
+
+    /// Tries to load an image that may be refused.
+    pub fn try_load_layers(&self, name: &str, layers: &[Vec<u8>], config: &Value) -> Outcome {
+        let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+        let archive = self.work().join(format!("image-{number}.tar"));
+        image::docker_archive(&archive, name, layers, config);
+        let outcome = self.run(["load", "-q", "-i", archive.to_str().unwrap()]);
+        std::fs::remove_file(archive).unwrap();
+        outcome
+    }
+
+    /// Loads the busybox system and returns its name.
+    #[track_caller]
+    pub fn busybox(&self) -> &'static str {
+        let name = "localhost/busybox:latest";
+        self.load_image(name, &image::busybox_entries(), &image::busybox_config());
+        name
+    }
+
+    /// Runs a mode of the probe in a container made with `options` and returns what it says.
+    #[track_caller]
+    pub fn probe(&self, options: &[&str], mode: &[&str]) -> Value {
+        let mut args = vec!["run", "--rm", "--network=none"];
+        args.extend(options);
+        args.push("localhost/busybox");
+        args.push("/probe");
+        args.extend(mode);
+        let text = self.ok(args);
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
     /// Runs rbox, expects success, and returns its standard output without the last line end.
@@ -176,8 +221,63 @@ impl From<std::process::Output> for Outcome {
 }
 
 /// Runs `command` to its end and captures its streams.
+#[track_caller]
 pub fn outcome(command: &mut Command) -> Outcome {
-    Outcome::from(command.output().unwrap_or_else(|error| panic!("{command:?}: {error}")))
+    let child = spawn_captured(command);
+    finish(child, command)
+}
+
+/// Starts `command` with its output captured.
+#[track_caller]
+pub fn spawn_captured(command: &mut Command) -> Child {
+    command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{command:?}: {error}"))
+}
+
+/// Waits for `child`; one that hangs, or whose streams somebody holds open after its end, fails the test.
+#[track_caller]
+pub fn finish(mut child: Child, command: &Command) -> Outcome {
+    fn collect(mut stream: impl std::io::Read + Send + 'static) -> mpsc::Receiver<Vec<u8>> {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            let _ = stream.read_to_end(&mut bytes);
+            let _ = sender.send(bytes);
+        });
+        receiver
+    }
+    let streams = [collect(child.stdout.take().unwrap()), collect(child.stderr.take().unwrap())];
+    let deadline = Instant::now() + LIMIT;
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{command:?} did not end in {LIMIT:?}");
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    };
+    let [stdout, stderr] = streams.map(|stream| {
+        stream
+            .recv_timeout(STREAMS_LIMIT)
+            .unwrap_or_else(|_| panic!("{command:?} ended, its output is held open"))
+    });
+    Outcome::from(std::process::Output { status, stdout, stderr })
+}
+
+/// Asks `condition` until it holds; fails the test after 20 seconds.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}: not in 20 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// Runs a tool of the host that the test needs; its absence or failure fails the test.
