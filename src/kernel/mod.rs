@@ -9,6 +9,7 @@ pub mod descriptor;
 pub mod error;
 pub mod file;
 pub mod idmap;
+pub mod interface;
 pub mod keyring;
 pub mod memory;
 pub mod mount;

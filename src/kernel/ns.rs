@@ -172,7 +172,9 @@ pub fn enter_process(pidfd: impl AsFd, kinds: NamespaceSet) -> Result<()> {
 
 /// Moves this process into new namespaces (for pid and time: its children).
 pub fn unshare(kinds: NamespaceSet) -> Result<()> {
-    process::require_single_thread()?;
+    if kinds.contains(Namespace::User) || kinds.contains(Namespace::Mount) {
+        process::require_single_thread()?;
+    }
     // SAFETY: CLONE_FILES, the flag that makes unshare unsafe, is never in a NamespaceSet.
     unsafe { rustix::thread::unshare_unsafe(UnshareFlags::from_bits_retain(kinds.0)) }
         .map_err(|errno| Error::call("unshare", kinds.to_string(), errno))

@@ -12,7 +12,7 @@
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 pub use rustix::process::{Pid, PidfdFlags, Signal};
 
@@ -46,6 +46,9 @@ pub struct CloneOptions<'a> {
     pub cgroup: Option<BorrowedFd<'a>>,
     /// Makes the child a sibling: its parent is the caller's parent.
     pub sibling: bool,
+    /// The caller is itself a fresh copy of a process with one thread, so that this is not
+    /// looked up again: it may see a /proc by now in which it does not occur.
+    pub in_child: bool,
 }
 
 /// How a process ended.
@@ -87,7 +90,9 @@ pub fn require_single_thread() -> Result<()> {
 
 /// Copies this process as `fork` does, with new namespaces and a pidfd.
 pub fn clone3(options: CloneOptions<'_>) -> Result<Fork> {
-    require_single_thread()?;
+    if !options.in_child {
+        require_single_thread()?;
+    }
     let mut pidfd: libc::c_int = -1;
     let mut flags = libc::CLONE_PIDFD as u64 | options.namespaces.bits();
     // SAFETY: clone_args is plain integers, for which all zeroes is valid.
@@ -224,6 +229,23 @@ fn close_range_with(first: u32, last: u32, flags: u32) -> Result<()> {
     // SAFETY: plain integers; closing is the caller's stated intent.
     let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) };
     check(result, || ("close_range", first.to_string())).map(drop)
+}
+
+/// Makes `target` another name of `source` that passes an exec, closing whatever it was.
+pub fn duplicate_to(source: impl AsFd, target: RawFd) -> Result<()> {
+    // SAFETY: plain integers. The caller says what happens to the number `target`, as with close_range.
+    let result = unsafe { libc::dup2(source.as_fd().as_raw_fd(), target) };
+    check(result.into(), || ("dup2", target.to_string())).map(drop)
+}
+
+/// Takes over a descriptor that an exec left open under a number that its maker told us, and
+/// marks it close-on-exec.
+pub fn adopt_descriptor(number: RawFd) -> Result<OwnedFd> {
+    // SAFETY: fcntl on a number that is no open descriptor only fails.
+    let result = unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+    check(result.into(), || ("fcntl(F_SETFD)", number.to_string()))?;
+    // SAFETY: it is open, and by agreement with the program that executed us nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Argument or environment vector in the form that `execve` takes, built

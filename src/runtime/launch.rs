@@ -1,11 +1,32 @@
 //! Making a container: the side of the process that stays outside.
+//!
+//! What goes on between parent and child, from left to right in time:
+//!
+//! ```text
+//! parent  clone3  maps  "maps"  namespaces_ready       hooks  before_start  "enter"          "start"
+//! child           (waits)       mounts, devices  Mounted                    root, ids  Ready         exec = EOF
+//! ```
+//!
+//! A namespace that belongs to another user namespace can be joined only from
+//! outside of the new one. Then a process in between joins and clones the child
+//! as its sibling, so that the child is the parent's all the same.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use crate::kernel::process::{ExitStatus, Pid, wait_pidfd};
+use crate::kernel::ns::{self, Namespace, NamespaceSet};
+use crate::kernel::process::{self, CloneOptions, ExitStatus, Fork, Pid, wait_pidfd};
+use crate::kernel::{keyring, prctl, socket};
 
+use super::cgroup::{self, Cgroup};
 use super::error::{Error, HostError, Result};
-use super::plan::{Plan, Process};
+use super::plan::{Hook, Identity, Membership, Namespaces, Plan, Process, UserNamespace};
+use super::protocol::{self, Command, Kind};
+use super::stage::{self, Protection, Setup, Stage, StartSignal};
+use super::steps::Step;
+use super::{hooks, maps};
+
+/// The keyring that a parent joins, so that no child ever possesses the user's keys.
+const SHARED_KEYRING: &std::ffi::CStr = c"_rbox";
 
 /// Standard streams of a process in a container.
 #[derive(Debug)]
@@ -72,10 +93,12 @@ impl Host for NoHost {}
 pub struct Created {
     /// Pid of the first process, as the caller sees it.
     pub init: Pid,
-    /// Handle to that process, which is a child of the caller.
-    pub pidfd: OwnedFd,
     /// Master side of the terminal, with [`Streams::Terminal`].
     pub terminal: Option<OwnedFd>,
+    /// The container's cgroup, where it has one of its own.
+    pub cgroup: Option<Cgroup>,
+    child: Child,
+    post_start: (Vec<Hook>, Identity),
 }
 
 /// A container, or a process in one, whose program runs.
@@ -87,40 +110,8 @@ pub struct Running {
     pub pidfd: OwnedFd,
     /// Master side of the terminal, if there is one.
     pub terminal: Option<OwnedFd>,
-}
-
-/// A further process in a running container.
-#[derive(Debug)]
-pub struct ExecPlan {
-    /// Handle to the container's first process.
-    pub target: OwnedFd,
-    /// Pid of the container's first process.
-    pub target_pid: Pid,
-    /// What to run.
-    pub process: Process,
-}
-
-/// Makes the container that `plan` describes, up to the point where its
-/// program can be started.
-///
-/// The caller must have one thread. It stays the parent of the container's
-/// first process and reaps it.
-///
-/// # Errors
-/// When any step fails; nothing is left behind then.
-pub fn create(plan: &Plan, io: Io, host: &mut dyn Host) -> Result<Created> {
-    let _ = (plan, io, host);
-    Err(Error::unsupported("creating containers"))
-}
-
-impl Created {
-    /// Starts the program, and returns once it runs.
-    ///
-    /// # Errors
-    /// When the program cannot be run.
-    pub fn start(self) -> Result<Running> {
-        Err(Error::unsupported("starting containers"))
-    }
+    /// The container's cgroup, where it has one of its own.
+    pub cgroup: Option<Cgroup>,
 }
 
 impl Running {
@@ -133,11 +124,364 @@ impl Running {
     }
 }
 
-/// Runs a further process in a running container, and returns once it runs.
+/// Makes the container that `plan` describes, up to the point where its
+/// program can be started.
+///
+/// The caller must have one thread. It stays the parent of the container's
+/// first process and reaps it.
 ///
 /// # Errors
-/// When the container is gone or the program cannot be run.
-pub fn exec(plan: &ExecPlan, io: Io) -> Result<Running> {
-    let _ = (plan, io);
-    Err(Error::unsupported("processes in running containers"))
+/// When any step fails; nothing is left behind then.
+pub fn create(plan: &Plan, io: Io, host: &mut dyn Host) -> Result<Created> {
+    create_with(plan, io, host, StartSignal::Channel)
+}
+
+/// As [`create`], but the container outlives the caller: it waits on the
+/// listening socket `listener` for [`start_at`] of another process.
+///
+/// # Errors
+/// As [`create`].
+pub fn create_detached(plan: &Plan, io: Io, host: &mut dyn Host, listener: OwnedFd) -> Result<Created> {
+    create_with(plan, io, host, StartSignal::Listener(listener))
+}
+
+/// Starts the program of a container that waits at the other end of `connection`.
+///
+/// # Errors
+/// When the program cannot be run.
+pub fn start_at(connection: BorrowedFd<'_>) -> Result<()> {
+    protocol::send_command(connection, Command::Start)?;
+    wait_for_exec(connection)
+}
+
+fn create_with(plan: &Plan, io: Io, host: &mut dyn Host, start: StartSignal) -> Result<Created> {
+    let cgroup = cgroup::create(plan)?;
+    match create_in(plan, io, host, start, cgroup.as_ref()) {
+        Ok((child, terminal)) => Ok(Created {
+            init: child.pid,
+            terminal,
+            cgroup,
+            child,
+            post_start: (plan.hooks.post_start.clone(), plan.identity.clone()),
+        }),
+        Err(error) => {
+            // The child has been reaped by now, so nothing is in it.
+            let _ = cgroup.map(|cgroup| cgroup.remove());
+            Err(error)
+        }
+    }
+}
+
+fn create_in(
+    plan: &Plan,
+    io: Io,
+    host: &mut dyn Host,
+    start: StartSignal,
+    cgroup: Option<&Cgroup>,
+) -> Result<(Child, Option<OwnedFd>)> {
+    let joins = open_joins(&plan.namespaces)?;
+    let user = match &plan.namespaces.user {
+        UserNamespace::Join(path) => Some(ns::open_path(path)?),
+        UserNamespace::New(_) | UserNamespace::Host => None,
+    };
+    if plan.new_keyring {
+        // Where there is no keyring at all there is nothing to leak.
+        let _ = keyring::join_session(Some(SHARED_KEYRING));
+    }
+    let (channel, far_end) = socket::pair()?;
+    let setup = setup(plan, io, start, far_end);
+    let options = CloneOptions {
+        namespaces: new_namespaces(&plan.namespaces),
+        cgroup: cgroup.map(AsFd::as_fd),
+        ..CloneOptions::default()
+    };
+    // A child's /proc files belong to the host's root unless it is dumpable, and
+    // nobody could write its maps then. The child turns it off again.
+    let dumpable = Dumpable::new()?;
+    let child = if joins.is_empty() && user.is_none() {
+        clone_directly(options, channel, setup)?
+    } else {
+        clone_beside(options, channel, setup, |_| join(&joins, user.as_ref()))?
+    };
+    prepare(plan, &child)?;
+    drop(dumpable);
+    let terminal = accompany(plan, &child, host)?;
+    Ok((child, terminal))
+}
+
+fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Setup<'_> {
+    let maps = match &plan.namespaces.user {
+        UserNamespace::New(maps) => Some(maps.clone()),
+        UserNamespace::Host | UserNamespace::Join(_) => None,
+    };
+    let needed = stage::is_needed(maps.as_ref());
+    Setup {
+        plan: Some(plan),
+        process: plan.process.clone(),
+        channel,
+        start,
+        streams: io.streams,
+        extra: io.extra,
+        maps,
+        protection: if needed { Protection::Make } else { Protection::Unneeded },
+    }
+}
+
+/// What only the parent can write, before the child can begin.
+fn prepare(plan: &Plan, child: &Child) -> Result<()> {
+    if let UserNamespace::New(maps) = &plan.namespaces.user {
+        maps::write(child.pid, maps)?;
+    }
+    if let Some(score) = plan.process.oom_score_adjustment {
+        maps::set_oom_score(child.pid, score)?;
+    }
+    Ok(())
+}
+
+/// Goes along with the child until it is ready to start.
+fn accompany(plan: &Plan, child: &Child, host: &mut dyn Host) -> Result<Option<OwnedFd>> {
+    let channel = child.channel.as_fd();
+    protocol::send_command(channel, Command::MapsWritten)?;
+    host.namespaces_ready(child.pid).map_err(Error::Host)?;
+    protocol::expect(channel, Kind::Mounted)?;
+    let pid = child.pid.as_raw_nonzero().get() as u32;
+    hooks::run(&plan.hooks.prestart, &plan.identity, "creating", pid)?;
+    hooks::run(&plan.hooks.create_runtime, &plan.identity, "creating", pid)?;
+    host.before_start(child.pid).map_err(Error::Host)?;
+    protocol::send_command(channel, Command::Enter)?;
+    let mut terminal = None;
+    loop {
+        let report = protocol::receive(channel)?.ok_or_else(died)?;
+        match (report.kind, report.error) {
+            (_, Some(error)) => return Err(error),
+            (Kind::Terminal, None) => terminal = report.fds.into_iter().next(),
+            (Kind::Ready, None) => return Ok(terminal),
+            _ => return Err(died()),
+        }
+    }
+}
+
+fn died() -> Error {
+    Error::ChildDied { how: "it ended without a word".to_owned() }
+}
+
+impl Created {
+    /// Handle to the first process, which is a child of the caller.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.child.pidfd.as_ref().expect("it is taken only with the child").as_fd()
+    }
+
+    /// Starts the program, and returns once it runs.
+    ///
+    /// # Errors
+    /// When the program cannot be run.
+    pub fn start(self) -> Result<Running> {
+        start_at(self.child.channel.as_fd())?;
+        let (post_start, identity) = &self.post_start;
+        hooks::run(post_start, identity, "running", self.init.as_raw_nonzero().get() as u32)?;
+        let (init, terminal, cgroup) = (self.init, self.terminal, self.cgroup);
+        Ok(Running { pid: init, pidfd: self.child.release(), terminal, cgroup })
+    }
+
+    /// Leaves the container alone, waiting at its listener.
+    #[must_use]
+    pub fn detach(self) -> (Pid, Option<OwnedFd>) {
+        let _ = self.child.release();
+        (self.init, self.terminal)
+    }
+}
+
+/// Nobody but the child holds its end of the socket, which an exec closes.
+fn wait_for_exec(channel: BorrowedFd<'_>) -> Result<()> {
+    match protocol::receive(channel)? {
+        None => Ok(()),
+        Some(report) => Err(report.error.unwrap_or_else(died)),
+    }
+}
+
+/// A child on its way to its program. Dropping it kills and reaps it.
+#[derive(Debug)]
+pub(super) struct Child {
+    pub(super) pid: Pid,
+    pub(super) channel: OwnedFd,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Child {
+    /// Lets the child live on.
+    pub(super) fn release(mut self) -> OwnedFd {
+        self.pidfd.take().expect("it is taken only here, which consumes the child")
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        if let Some(pidfd) = &self.pidfd {
+            // It may have ended by itself; it must be reaped either way.
+            let _ = process::pidfd_send_signal(pidfd, libc::SIGKILL);
+            let _ = wait_pidfd(pidfd);
+        }
+    }
+}
+
+/// Keeps this process dumpable for as long as it lives.
+pub(super) struct Dumpable(bool);
+
+impl Dumpable {
+    pub(super) fn new() -> Result<Self> {
+        let before = prctl::is_dumpable()?;
+        if !before {
+            prctl::set_dumpable(true)?;
+        }
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Dumpable {
+    fn drop(&mut self) {
+        if !self.0 {
+            let _ = prctl::set_dumpable(false);
+        }
+    }
+}
+
+fn clone_directly(options: CloneOptions<'_>, channel: OwnedFd, setup: Setup<'_>) -> Result<Child> {
+    match process::clone3(options)? {
+        Fork::Parent { pid, pidfd } => Ok(Child { pid, channel, pidfd: Some(pidfd) }),
+        Fork::Child => {
+            // Or the child would never read the end when its parent is gone.
+            drop(channel);
+            Stage::new(setup).run()
+        }
+    }
+}
+
+/// Clones the child by way of a process that runs `join` first.
+pub(super) fn clone_beside(
+    options: CloneOptions<'_>,
+    channel: OwnedFd,
+    mut setup: Setup<'_>,
+    join: impl FnOnce(&mut Setup<'_>) -> Result<()>,
+) -> Result<Child> {
+    match process::fork()? {
+        Fork::Child => {
+            drop(channel);
+            if let Err(error) = join(&mut setup) {
+                protocol::send_failure(setup.channel.as_fd(), Step::JoinNamespaces, &error);
+                process::exit_now(125);
+            }
+            match process::clone3(CloneOptions { in_child: true, sibling: true, ..options }) {
+                Ok(Fork::Child) => Stage::new(setup).run(),
+                Ok(Fork::Parent { pid, pidfd }) => {
+                    let number = pid.as_raw_nonzero().get() as u32;
+                    let sent = protocol::send(setup.channel.as_fd(), Kind::Sibling, number, &[pidfd.as_fd()]);
+                    process::exit_now(if sent.is_ok() { 0 } else { 125 })
+                }
+                Err(error) => {
+                    protocol::send_failure(setup.channel.as_fd(), Step::JoinNamespaces, &error.into());
+                    process::exit_now(125)
+                }
+            }
+        }
+        Fork::Parent { pidfd, .. } => {
+            drop(setup);
+            let report = protocol::expect(&channel, Kind::Sibling);
+            wait_pidfd(&pidfd)?;
+            let mut report = report?;
+            let pid = Pid::from_raw(report.number as i32).ok_or_else(died)?;
+            let pidfd = report.fds.pop().ok_or_else(died)?;
+            Ok(Child { pid, channel, pidfd: Some(pidfd) })
+        }
+    }
+}
+
+/// The namespaces that the clone makes. The cgroup and time namespaces are made by the child:
+/// the first belongs to the cgroup that it starts in, the second takes its offsets before use.
+fn new_namespaces(namespaces: &Namespaces) -> NamespaceSet {
+    let kinds = [
+        (Namespace::Pid, &namespaces.pid),
+        (Namespace::Network, &namespaces.network),
+        (Namespace::Uts, &namespaces.uts),
+        (Namespace::Ipc, &namespaces.ipc),
+    ];
+    let new =
+        kinds.into_iter().filter(|(_, membership)| **membership == Membership::New).map(|(kind, _)| kind);
+    let set: NamespaceSet = new.chain([Namespace::Mount]).collect();
+    if matches!(namespaces.user, UserNamespace::New(_)) { set.with(Namespace::User) } else { set }
+}
+
+fn open_joins(namespaces: &Namespaces) -> Result<Vec<(Namespace, OwnedFd)>> {
+    let kinds = [
+        (Namespace::Pid, &namespaces.pid),
+        (Namespace::Network, &namespaces.network),
+        (Namespace::Uts, &namespaces.uts),
+        (Namespace::Ipc, &namespaces.ipc),
+        (Namespace::Cgroup, &namespaces.cgroup),
+        (Namespace::Time, &namespaces.time),
+    ];
+    let mut joins = Vec::new();
+    for (kind, membership) in kinds {
+        let Membership::Join(path) = membership else { continue };
+        let namespace = ns::open_path(path)?;
+        // A file that is no namespace, or one of another kind, must not be joined by its name alone.
+        if !ns::kind_of(&namespace).is_ok_and(|found| found == Some(kind)) {
+            let why = format!("`{}` is not a {} namespace", path.display(), kind.proc_name());
+            return Err(Error::invalid("linux.namespaces", why));
+        }
+        joins.push((kind, namespace));
+    }
+    Ok(joins)
+}
+
+/// A user namespace is joined first where it is given, because the others usually belong to it;
+/// with a new one the others are joined by right of the caller.
+fn join(joins: &[(Namespace, OwnedFd)], user: Option<&OwnedFd>) -> Result<()> {
+    if let Some(user) = user
+        && ns::identity(user)? != ns::identity(ns::open_path("/proc/self/ns/user")?)?
+    {
+        ns::enter(user, Namespace::User)?;
+    }
+    for (kind, namespace) in joins {
+        ns::enter(namespace, *kind)?;
+    }
+    Ok(())
+}
+
+/// What is run when a container is deleted.
+///
+/// # Errors
+/// When a hook fails; the others are run all the same.
+pub fn run_post_stop_hooks(plan: &Plan) -> Result<()> {
+    let mut result = Ok(());
+    for hook in &plan.hooks.post_stop {
+        let ran = hooks::run(std::slice::from_ref(hook), &plan.identity, "stopped", 0);
+        result = result.and(ran);
+    }
+    result
+}
+
+/// What [`super::exec`] needs of this file.
+pub(super) fn finish_exec(child: Child) -> Result<Running> {
+    let mut terminal = None;
+    loop {
+        let Some(report) = protocol::receive(child.channel.as_fd())? else { break };
+        match (report.kind, report.error) {
+            (_, Some(error)) => return Err(error),
+            (Kind::Terminal, None) => terminal = report.fds.into_iter().next(),
+            _ => return Err(died()),
+        }
+    }
+    Ok(Running { pid: child.pid, pidfd: child.release(), terminal, cgroup: None })
+}
+
+/// A process in a running container is described by this much.
+#[derive(Debug)]
+pub struct ExecPlan {
+    /// Handle to the container's first process.
+    pub target: OwnedFd,
+    /// Pid of the container's first process.
+    pub target_pid: Pid,
+    /// What to run.
+    pub process: Process,
 }

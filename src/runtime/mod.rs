@@ -8,16 +8,29 @@
 //! | `files` | small files that the engine puts into the root |
 //! | `user` | users and groups by name, from the container's own files |
 
+pub mod cgroup;
 mod error;
+mod exec;
 pub mod files;
+mod hooks;
 mod launch;
+mod maps;
 pub mod plan;
+mod protocol;
 pub mod seccomp;
 mod spec;
+mod stage;
+mod steps;
 pub mod user;
 
+pub use cgroup::Cgroup;
 pub use error::{Error, HostError, Result};
-pub use launch::{Created, ExecPlan, Host, Io, NoHost, Running, Streams, create, exec};
+pub use exec::exec;
+pub use launch::{
+    Created, ExecPlan, Host, Io, NoHost, Running, Streams, create, create_detached, run_post_stop_hooks,
+    start_at,
+};
 pub use plan::{Plan, RootSource};
 pub use spec::{SPEC_VERSION, process_from_spec};
+pub use stage::resume;
 pub use user::UserLookup;

@@ -7,10 +7,8 @@ use super::super::plan::{Hook, Hooks};
 use super::no_nul;
 
 pub(super) fn hooks(spec: &SpecHooks) -> Result<Hooks> {
-    #[expect(deprecated, reason = "engines still write prestart hooks, and runtimes must run them")]
-    let prestart = spec.prestart();
     Ok(Hooks {
-        prestart: list(prestart)?,
+        prestart: list(spec.prestart())?,
         create_runtime: list(spec.create_runtime())?,
         create_container: list(spec.create_container())?,
         start_container: list(spec.start_container())?,

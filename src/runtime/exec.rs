@@ -1,0 +1,97 @@
+//! A further process in a running container.
+//!
+//! A process in between enters the container's namespaces by the pidfd of its
+//! first process, the user namespace before all others (it gives the right to
+//! enter them), and clones the child beside itself into the pid namespace.
+//! The caller may be inside or outside of the user's namespace: in both it is
+//! the owner of what lies below.
+
+use crate::kernel::idmap::{IdMaps, IdRange};
+use crate::kernel::ns::{self, Namespace, NamespaceSet};
+use crate::kernel::process::{CloneOptions, Pid};
+use crate::kernel::{self, keyring, prctl, socket};
+
+use super::cgroup;
+use super::error::{Error, Result};
+use super::launch::{self, ExecPlan, Io, Running};
+use super::stage::{self, Protection, Setup, StartSignal};
+
+/// Runs a further process in a running container, and returns once it runs.
+///
+/// # Errors
+/// When the container is gone or the program cannot be run.
+pub fn exec(plan: &ExecPlan, io: Io) -> Result<Running> {
+    let kinds = foreign_namespaces(plan.target_pid)?;
+    let maps = maps_of(plan.target_pid)?;
+    let needed = stage::is_needed(Some(&maps));
+    let cgroup = cgroup::of_process(plan.target_pid)?;
+    let _ = keyring::join_session(Some(c"_rbox"));
+    let (channel, far_end) = socket::pair()?;
+    let setup = Setup {
+        plan: None,
+        process: plan.process.clone(),
+        channel: far_end,
+        start: StartSignal::None,
+        streams: io.streams,
+        extra: io.extra,
+        maps: Some(maps),
+        protection: Protection::Unneeded,
+    };
+    let options =
+        CloneOptions { cgroup: cgroup.as_ref().map(std::os::fd::AsFd::as_fd), ..CloneOptions::default() };
+    let child = launch::clone_beside(options, channel, setup, |setup| enter(plan, kinds, needed, setup))?;
+    launch::finish_exec(child)
+}
+
+/// In the process in between.
+fn enter(plan: &ExecPlan, kinds: NamespaceSet, protect: bool, setup: &mut Setup<'_>) -> Result<()> {
+    // From the pid namespace of the container on, its processes see this one and the child.
+    prctl::set_dumpable(false)?;
+    if kinds.contains(Namespace::User) {
+        ns::enter_process(&plan.target, NamespaceSet::EMPTY.with(Namespace::User))?;
+    }
+    if protect {
+        // Copying a mount takes rights over the mount namespace that it is in.
+        ns::unshare(NamespaceSet::EMPTY.with(Namespace::Mount))?;
+        setup.protection = Protection::Made(stage::read_only_executable()?);
+    }
+    let rest = kinds.without(Namespace::User);
+    if !rest.is_empty() {
+        ns::enter_process(&plan.target, rest)?;
+    }
+    Ok(())
+}
+
+/// The kinds in which the container differs from this process: entering one's own user
+/// namespace again is an error.
+fn foreign_namespaces(target: Pid) -> Result<NamespaceSet> {
+    let own = rustix::process::getpid();
+    let mut foreign = NamespaceSet::EMPTY;
+    for kind in Namespace::ALL {
+        let theirs = ns::open(target, kind).map_err(|error| match error.errno() {
+            Some(libc::ENOENT | libc::ESRCH) => Error::ChildDied { how: "the container is gone".to_owned() },
+            _ => error.into(),
+        })?;
+        if ns::identity(&theirs)? != ns::identity(ns::open(own, kind)?)? {
+            foreign = foreign.with(kind);
+        }
+    }
+    Ok(foreign)
+}
+
+/// The maps of the container's user namespace, with outside ids as this process sees them.
+fn maps_of(target: Pid) -> Result<IdMaps> {
+    let read = |name: &str| {
+        let path = format!("/proc/{}/{name}", target.as_raw_nonzero());
+        let text =
+            std::fs::read_to_string(&path).map_err(|source| kernel::Error::path("read", &path, source))?;
+        Ok::<_, Error>(text.lines().filter_map(parse_line).collect::<Vec<_>>())
+    };
+    Ok(IdMaps { uid: read("uid_map")?, gid: read("gid_map")? })
+}
+
+fn parse_line(line: &str) -> Option<IdRange> {
+    let mut fields = line.split_ascii_whitespace().map(str::parse);
+    let mut next = || fields.next()?.ok();
+    Some(IdRange { inside: next()?, outside: next()?, count: next()? })
+}

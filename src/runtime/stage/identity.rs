@@ -1,0 +1,129 @@
+//! Who the program runs as, with which limits and capabilities.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode};
+
+use crate::kernel::cap::{self, Capability, CapabilitySet};
+use crate::kernel::path::{RootDir, set_owner_fd};
+use crate::kernel::{self, cred, prctl, rlimit};
+
+use super::super::error::{Error, Result};
+use super::super::user;
+use super::Stage;
+use super::mounts::tree_root;
+use super::rootfs::open_root;
+
+impl Stage<'_> {
+    pub(super) fn find_user(&mut self) -> Result<()> {
+        let Some(lookup) = self.process.lookup.take() else { return Ok(()) };
+        if self.root.is_none() {
+            self.root = Some(open_root()?);
+        }
+        let root = self.root.as_ref().expect("set above");
+        user::apply(&lookup, root, self.maps.as_ref(), &mut self.process)
+    }
+
+    /// Gives volumes to the program's user, unless they are hers already.
+    pub(super) fn change_owners(&mut self) -> Result<()> {
+        let (uid, gid) = (self.process.uid, self.process.gid);
+        for tree in std::mem::take(&mut self.chown) {
+            let stat = rustix::fs::fstat(&tree).map_err(|errno| kernel::Error::call("fstat", "", errno))?;
+            if (stat.st_uid, stat.st_gid) == (uid, gid) {
+                continue;
+            }
+            if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+                change_owner_below(&tree_root(tree.as_fd())?, uid, gid, 0)?;
+            }
+            set_owner_fd(tree.as_fd(), uid, gid)
+                .map_err(|errno| kernel::Error::call("fchownat", "", errno))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_limits(&self) -> Result<()> {
+        for (resource, soft, hard) in &self.process.limits {
+            rlimit::set(*resource, *soft, *hard)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn limit_bounding(&self) -> Result<()> {
+        Ok(cap::limit_bounding(self.process.capabilities.bounding)?)
+    }
+
+    pub(super) fn change_ids(&self) -> Result<()> {
+        // The groups are exactly the asked ones: a group of the caller that is left would
+        // open her files, a missing primary group would defeat denials by group (CVE-2022-2989).
+        let process = &self.process;
+        match cred::set_groups(&process.groups) {
+            // Root may always do this, but not in a namespace whose maker had no right to drop groups.
+            Err(error) if error.errno() == Some(libc::EPERM) => {
+                if process.groups.iter().any(|gid| *gid != process.gid) {
+                    return Err(Error::unsupported(
+                        "supplementary groups in a user namespace with a single id: the user has no sub-ids",
+                    ));
+                }
+            }
+            result => result?,
+        }
+        cred::set_keep_capabilities(true)?;
+        cred::set_gid(process.gid)?;
+        cred::set_uid(process.uid)?;
+        prctl::set_dumpable(false)?;
+        rustix::process::umask(Mode::from_raw_mode(process.umask.unwrap_or(0o022)));
+        Ok(())
+    }
+
+    /// Takes the asked sets. Loading a filter without no_new_privs needs
+    /// CAP_SYS_ADMIN until then; see [`Self::drop_last_capabilities`].
+    pub(super) fn set_capabilities(&self) -> Result<()> {
+        let asked = &self.process.capabilities;
+        let (_, available) = cap::current()?;
+        let mut permitted = asked.permitted.intersection(available);
+        let mut effective = asked.effective.intersection(permitted);
+        if self.needs_admin_for_filter() && available.contains(Capability::SYS_ADMIN) {
+            permitted = permitted.with(Capability::SYS_ADMIN);
+            effective = effective.with(Capability::SYS_ADMIN);
+        }
+        cap::set(effective, permitted, asked.inheritable.intersection(available))?;
+        Ok(cap::set_ambient(asked.ambient.intersection(available))?)
+    }
+
+    /// Whether the filter is loaded by right of a capability.
+    pub(super) fn needs_admin_for_filter(&self) -> bool {
+        self.process.seccomp.is_some() && !self.process.no_new_privileges
+    }
+
+    pub(super) fn drop_last_capabilities(&self) -> Result<()> {
+        let asked = &self.process.capabilities;
+        let (_, available) = cap::current()?;
+        let permitted: CapabilitySet = asked.permitted.intersection(available);
+        let effective = asked.effective.intersection(permitted);
+        Ok(cap::set(effective, permitted, asked.inheritable.intersection(available))?)
+    }
+}
+
+fn change_owner_below(directory: &RootDir, uid: u32, gid: u32, depth: usize) -> Result<()> {
+    const MAX_DEPTH: usize = 400;
+    if depth > MAX_DEPTH {
+        return Err(Error::invalid("volume", format!("it is deeper than {MAX_DEPTH} directories")));
+    }
+    let fail = |errno| Error::from(kernel::Error::call("readdir", "", std::io::Error::from(errno)));
+    let entries = rustix::fs::Dir::new(directory.open_dir("")?).map_err(fail)?;
+    for entry in entries {
+        use std::os::unix::ffi::OsStrExt as _;
+        let entry = entry.map_err(fail)?;
+        let name = Path::new(std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()));
+        if name == Path::new(".") || name == Path::new("..") {
+            continue;
+        }
+        let stat = directory.lstat(name)?;
+        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+            change_owner_below(&directory.sub_root(name)?, uid, gid, depth + 1)?;
+        }
+        directory.set_owner(name, uid, gid)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,216 @@
+//! Mounts: each is made detached, restricted, then attached to a target that was
+//! found or made inside the root.
+
+use std::ffi::CString;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{FileType, Mode};
+
+use crate::kernel::mount::{self, Attributes, FileSystemContext};
+use crate::kernel::path::RootDir;
+use crate::kernel::{self};
+
+use super::super::error::{Error, Result};
+use super::super::plan::{Membership, Mount, MountSource};
+use super::rootfs::{c_bytes, mount_overlay, open_host};
+use super::{Stage, copy_up};
+
+const PROC_SUPER_MAGIC: u64 = 0x9fa0;
+
+/// Attributes that only restrict. Others may be locked by the host (EPERM): then
+/// the mount stays as strict as it was.
+const RESTRICTIONS: u64 =
+    mount::READ_ONLY | mount::NO_SUID | mount::NO_DEV | mount::NO_EXEC | mount::NO_SYMLINK_FOLLOW;
+
+/// Files in /proc over which tools such as lxcfs may mount. Anything else there could
+/// make the runtime write to a fake (CVE-2019-16884, CVE-2019-19921).
+const PROC_TARGETS: [&str; 8] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+];
+
+impl Stage<'_> {
+    pub(super) fn mount_all(&mut self) -> Result<()> {
+        let plan = self.plan();
+        for mount in &plan.mounts {
+            self.mount_one(mount).map_err(|error| in_mount(&mount.destination, error))?;
+        }
+        Ok(())
+    }
+
+    fn mount_one(&mut self, mount: &Mount) -> Result<()> {
+        match &mount.source {
+            MountSource::Bind { path, recursive } => self.bind(mount, path, *recursive),
+            MountSource::FileSystem { kind, source, options } => {
+                let context = FileSystemContext::open(&c_text(kind)?)?;
+                context.set(c"source", &c_text(source)?)?;
+                for (key, value) in options {
+                    match set_option(&context, key, value.as_deref()) {
+                        // A terminal belongs to the group tty only where that group exists.
+                        Err(_) if kind == "devpts" && key == "gid" => {}
+                        result => result?,
+                    }
+                }
+                let tree = context.mount(0)?;
+                self.attach(mount, kind, &tree)
+            }
+            MountSource::Overlay(overlay) => {
+                let tree = mount_overlay(overlay, 0)?;
+                self.attach(mount, "overlay", &tree)
+            }
+            MountSource::Cgroup => {
+                let (tree, own) = self.cgroup_tree()?;
+                let mut mount = mount.clone();
+                if !own {
+                    // It is the host's: processes of the container must not move themselves in it.
+                    mount.recursive_attributes.set |= mount::READ_ONLY;
+                }
+                self.attach(&mount, "cgroup2", &tree)
+            }
+        }
+    }
+
+    /// The container's view of its cgroup; where the kernel refuses one, the host's.
+    fn cgroup_tree(&self) -> Result<(OwnedFd, bool)> {
+        if self.plan().namespaces.cgroup == Membership::New {
+            let context = FileSystemContext::open(c"cgroup2")?;
+            context.set(c"source", c"cgroup")?;
+            if let Ok(tree) = context.mount(0) {
+                return Ok((tree, true));
+            }
+        }
+        let host = open_host(Path::new("/sys/fs/cgroup"))?;
+        Ok((mount::clone_tree(&host, c"", true)?, false))
+    }
+
+    fn bind(&mut self, mount: &Mount, path: &Path, recursive: bool) -> Result<()> {
+        let source = open_host(path)?;
+        let tree = mount::clone_tree(&source, c"", recursive).map_err(|error| match error.errno() {
+            // Leaving out what lies below would show what it covers.
+            Some(libc::EINVAL) if !recursive => Error::invalid(
+                format!("bind mount of `{}`", path.display()),
+                "there are mounts below it, which the kernel does not let a user namespace leave out: use rbind",
+            ),
+            _ => error.into(),
+        })?;
+        if mount.chown {
+            self.chown.push(mount::clone_tree(&source, c"", false)?);
+        }
+        let mut mount = mount.clone();
+        if mount.attributes.propagation == 0 && mount.recursive_attributes.propagation == 0 {
+            mount.recursive_attributes.propagation = mount::PRIVATE;
+        }
+        self.attach(&mount, "bind", &tree)
+    }
+
+    fn attach(&self, mount: &Mount, kind: &str, tree: &OwnedFd) -> Result<()> {
+        let is_dir = is_dir(tree)?;
+        let target = self.target(&mount.destination, kind, is_dir, tree.as_fd())?;
+        if mount.copy_up && is_dir {
+            copy_up::fill(target.as_fd(), tree.as_fd())?;
+        }
+        restrict(tree.as_fd(), true, mount.recursive_attributes)?;
+        restrict(tree.as_fd(), false, mount.attributes)?;
+        Ok(mount::attach(tree, &target)?)
+    }
+
+    /// Finds the target inside the root, or makes it.
+    fn target(&self, path: &Path, kind: &str, is_dir: bool, tree: BorrowedFd<'_>) -> Result<OwnedFd> {
+        if path == Path::new("/") {
+            return Err(Error::invalid("mounts", "the root itself is no target"));
+        }
+        let root = self.root();
+        let own_proc = kind == "proc" || file_system(tree)? == PROC_SUPER_MAGIC;
+        if path == Path::new("/proc") && !own_proc {
+            return Err(Error::invalid("mount at `/proc`", "only a proc file system may be there"));
+        }
+        if own_proc || kind == "sysfs" {
+            // A link would lead masks and read-only paths astray (CVE-2023-27561).
+            if root.lstat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
+            {
+                let what = format!("mount at `{}`", path.display());
+                return Err(Error::invalid(what, "it is not an ordinary directory"));
+            }
+        }
+        let target = if is_dir {
+            root.create_dir_all(path, Mode::from_raw_mode(0o755))?
+        } else {
+            root.create_file(path, Mode::from_raw_mode(0o644))?
+        };
+        if file_system(target.as_fd())? == PROC_SUPER_MAGIC
+            && !PROC_TARGETS.iter().any(|known| path == Path::new(known))
+        {
+            let what = format!("mount at `{}`", path.display());
+            return Err(Error::invalid(what, "it lies in the container's /proc"));
+        }
+        Ok(target)
+    }
+}
+
+/// Sets one option of a file system.
+pub(super) fn set_option(context: &FileSystemContext, key: &str, value: Option<&str>) -> Result<()> {
+    let key = c_text(key)?;
+    match value {
+        Some(value) => context.set(&key, &c_text(value)?)?,
+        None => context.set_flag(&key)?,
+    }
+    Ok(())
+}
+
+/// Sets attributes while the mount is still detached. What only loosens may be refused.
+fn restrict(tree: BorrowedFd<'_>, recursive: bool, attributes: Attributes) -> Result<()> {
+    let strict =
+        Attributes { set: attributes.set & RESTRICTIONS, clear: 0, propagation: attributes.propagation };
+    if !strict.is_empty() {
+        mount::set_attributes(tree, recursive, strict)?;
+    }
+    let rest = Attributes { set: attributes.set & !RESTRICTIONS, clear: attributes.clear, propagation: 0 };
+    if !rest.is_empty() {
+        match mount::set_attributes(tree, recursive, rest) {
+            Err(error) if error.errno() == Some(libc::EPERM) => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn is_dir(fd: impl AsFd) -> Result<bool> {
+    let stat = rustix::fs::fstat(fd).map_err(|errno| kernel::Error::call("fstat", "", errno))?;
+    Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+}
+
+fn file_system(fd: BorrowedFd<'_>) -> Result<u64> {
+    let stat = rustix::fs::fstatfs(fd).map_err(|errno| kernel::Error::call("fstatfs", "", errno))?;
+    Ok(stat.f_type as u64)
+}
+
+/// A handle by which paths below a mounted tree are reached.
+pub(super) fn tree_root(tree: BorrowedFd<'_>) -> Result<RootDir> {
+    let fd = tree.try_clone_to_owned().map_err(|source| kernel::Error::call("dup", "", source))?;
+    Ok(RootDir::from_fd(fd, "/"))
+}
+
+fn c_text(text: &str) -> Result<CString> {
+    c_bytes(text.as_bytes().to_vec())
+}
+
+fn in_mount(destination: &Path, error: Error) -> Error {
+    match error {
+        Error::Kernel(error) => {
+            let doing = format!("cannot mount `{}`: {error}", destination.display());
+            let errno = error.errno().unwrap_or(libc::EIO);
+            Error::Step { doing, source: std::io::Error::from_raw_os_error(errno) }
+        }
+        Error::Step { doing, source } => {
+            Error::Step { doing: format!("cannot mount `{}`: {doing}", destination.display()), source }
+        }
+        other => other,
+    }
+}

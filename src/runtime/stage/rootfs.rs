@@ -1,0 +1,150 @@
+//! The root file system: mounted where nobody sees it, filled, then entered.
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::kernel::mount::{self, Attributes, FileSystemContext};
+use crate::kernel::path::RootDir;
+use crate::kernel::{self, prctl};
+
+use super::super::error::{Error, Result};
+use super::super::plan::{Overlay, RootSource};
+use super::Stage;
+
+/// Makes every mount a slave: mounts made here stay here. What the host mounts
+/// later still arrives, which bind mounts with `rslave` rely on.
+pub(super) fn isolate_mounts() -> Result<()> {
+    Ok(mount::make_all(mount::SLAVE)?)
+}
+
+impl Stage<'_> {
+    pub(super) fn mount_root(&mut self) -> Result<()> {
+        let plan = self.plan();
+        let root = match &plan.root {
+            RootSource::Bind(path) => {
+                let directory = open_host(path)?;
+                let tree = mount::clone_tree(&directory, c"", true)?;
+                mount::set_attributes(&tree, true, Attributes::propagating(mount::PRIVATE))?;
+                tree
+            }
+            RootSource::Overlay(overlay) => mount_overlay(overlay, 0)?,
+        };
+        if self.in_new_user_namespace() {
+            // Device nodes come by bind mounts on /dev; a node in an image is not to be trusted.
+            mount::set_attributes(&root, false, Attributes::setting(mount::NO_DEV))?;
+        }
+        // It needs a place in the tree to be pivoted to. On top of the old root it is in nobody's way:
+        // this process goes on seeing the old one, from which bind mounts are taken.
+        let old = rustix::fs::open(c"/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| kernel::Error::path("open", "/", errno))?;
+        mount::attach(&root, &old)?;
+        self.root = Some(RootDir::from_fd(root, "/"));
+        Ok(())
+    }
+
+    /// The last changes to the root mount itself.
+    pub(super) fn restrict_root(&self) -> Result<()> {
+        let plan = self.plan();
+        if plan.root_read_only {
+            mount::set_attributes(self.root(), false, Attributes::setting(mount::READ_ONLY))?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn enter_root(&mut self) -> Result<()> {
+        let plan = self.plan();
+        mount::pivot_root(self.root())?;
+        self.root = Some(open_root()?);
+        if plan.root_propagation != mount::PRIVATE {
+            mount::set_attributes(self.root(), true, Attributes::propagating(plan.root_propagation))?;
+        }
+        prctl::set_dumpable(false)?;
+        Ok(())
+    }
+}
+
+/// The root of this process as a handle.
+pub(super) fn open_root() -> Result<RootDir> {
+    Ok(RootDir::open(Path::new("/"))?)
+}
+
+/// Opens a path that the caller named, on the host.
+pub(super) fn open_host(path: &Path) -> Result<OwnedFd> {
+    rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| Error::Step {
+        doing: format!("cannot find `{}`", path.display()),
+        source: errno.into(),
+    })
+}
+
+/// Mounts an overlay, detached. Its directories are named relative to the
+/// current directory: mountinfo shows them to the container as they are given.
+pub(super) fn mount_overlay(overlay: &Overlay, attributes: u64) -> Result<OwnedFd> {
+    let context = FileSystemContext::open(c"overlay")?;
+    context.set(c"source", c"overlay")?;
+    enter_directory(&overlay.lower_base)?;
+    set_lowers(&context, overlay)?;
+    if let (Some(upper), Some(work)) = (&overlay.upper, &overlay.work) {
+        enter_directory(&overlay.upper_base)?;
+        context.set(c"upperdir", &c_path(upper)?)?;
+        context.set(c"workdir", &c_path(work)?)?;
+        if overlay.volatile {
+            context.set_flag(c"volatile")?;
+        }
+    }
+    if overlay.user_xattr {
+        context.set_flag(c"userxattr")?;
+    }
+    for (key, value) in &overlay.options {
+        super::mounts::set_option(&context, key, value.as_deref())?;
+    }
+    let tree = context.mount(attributes)?;
+    enter_directory(Path::new("/"))?;
+    Ok(tree)
+}
+
+/// One by one with `lowerdir+` (Linux 6.8), which takes any number and any name;
+/// as one list before that.
+fn set_lowers(context: &FileSystemContext, overlay: &Overlay) -> Result<()> {
+    let mut lowers = overlay.lowers.iter();
+    let Some(first) = lowers.next() else { return Ok(()) };
+    match context.set(c"lowerdir+", &c_path(first)?) {
+        Ok(()) => {
+            for lower in lowers {
+                context.set(c"lowerdir+", &c_path(lower)?)?;
+            }
+            Ok(())
+        }
+        Err(error) if error.errno() == Some(libc::EINVAL) => {
+            let mut list = Vec::new();
+            for lower in &overlay.lowers {
+                if !list.is_empty() {
+                    list.push(b':');
+                }
+                for byte in lower.as_os_str().as_bytes() {
+                    if matches!(byte, b':' | b'\\') {
+                        list.push(b'\\');
+                    }
+                    list.push(*byte);
+                }
+            }
+            Ok(context.set(c"lowerdir", &c_bytes(list)?)?)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn enter_directory(path: &Path) -> Result<()> {
+    rustix::process::chdir(path).map_err(|errno| kernel::Error::path("chdir", path, errno).into())
+}
+
+pub(super) fn c_path(path: &Path) -> Result<CString> {
+    c_bytes(path.as_os_str().as_bytes().to_vec())
+}
+
+pub(super) fn c_bytes(bytes: Vec<u8>) -> Result<CString> {
+    CString::new(bytes).map_err(|_| Error::invalid("path", "it has a NUL byte"))
+}
