@@ -98,6 +98,48 @@ pub enum Error {
     /// Mounts of containers.conf that do not parse.
     #[error("parsing containers.conf mounts")]
     Config(#[source] Box<Error>),
+    /// The name does not follow the grammar.
+    #[error("names must match [a-zA-Z0-9][a-zA-Z0-9_.-]*: invalid argument")]
+    BadName {
+        /// The name.
+        name: String,
+    },
+    /// No volume has the name.
+    #[error("no volume with name {name:?} found: no such volume")]
+    NotFound {
+        /// The name.
+        name: String,
+    },
+    /// Several volumes begin so.
+    #[error("more than one result for volume name {name:?}: volume already exists")]
+    Ambiguous {
+        /// The beginning of a name.
+        name: String,
+    },
+    /// The name is taken.
+    #[error("volume with name {name} already exists: volume already exists")]
+    Exists {
+        /// The name.
+        name: String,
+    },
+    /// A record cannot be understood.
+    #[error("{} is damaged", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What the parser said.
+        source: serde_json::Error,
+    },
+    /// A record was written by a newer rbox.
+    #[error("{} has version {found}, this rbox reads up to {known}", path.display())]
+    Newer {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// What this rbox knows.
+        known: u32,
+    },
     /// The source does not exist.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
@@ -108,7 +150,10 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NoMatch { .. } => ErrorKind::NotFound,
+            Self::NoMatch { .. } | Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Exists { .. } | Self::Ambiguous { .. } => ErrorKind::Conflict,
+            Self::Newer { .. } => ErrorKind::Unsupported,
+            Self::Damaged { .. } => ErrorKind::Internal,
             Self::Kernel(error) if error.io().kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Kernel(_) => ErrorKind::Denied,
             Self::Config(error) => error.kind(),
