@@ -84,6 +84,12 @@ pub enum Error {
         /// The whole sentence.
         what: String,
     },
+    /// `--hostuser` names nobody.
+    #[error("user: unknown user {name}")]
+    UnknownHostUser {
+        /// As given.
+        name: String,
+    },
     /// A flag or value of a later version.
     #[error("not supported yet: {what}")]
     Unsupported {
@@ -121,7 +127,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::UnknownHostUser { .. } => ErrorKind::NotFound,
             Self::NameInUse { .. } | Self::WrongState { .. } | Self::HasDependents { .. } => {
                 ErrorKind::Conflict
             }

@@ -6,19 +6,25 @@
 
 use super::{Error, Result};
 
+mod build;
 pub mod caps;
 pub mod env;
 pub mod extras;
+mod host;
 pub mod idmap;
+mod joins;
 pub mod limits;
 pub mod namespace;
+mod record;
 pub mod request;
 pub mod security;
 pub mod size;
 pub mod spec;
 pub mod userns;
+mod volumes;
 mod words;
 
+pub use build::{Created, create};
 pub use extras::Extras;
 pub use request::{
     CreateRequest, EnvRequest, Identity, ImageVolumes, Init, IpcMode, LogRequest, NamespaceMode,
