@@ -101,8 +101,12 @@ fn equal(left: &Value, right: &Value) -> Result<bool, String> {
             return Err("non-comparable types".to_owned());
         }
         (left, right) if std::mem::discriminant(left) == std::mem::discriminant(right) => left == right,
-        _ => return Err("incompatible types for comparison".to_owned()),
+        (left, right) => return Err(incompatible(left, right)),
     })
+}
+
+fn incompatible(left: &Value, right: &Value) -> String {
+    format!("incompatible types for comparison: {} and {}", left.type_name(), right.type_name())
 }
 
 fn order(left: &Value, right: &Value) -> Result<Ordering, String> {
@@ -118,7 +122,7 @@ fn order(left: &Value, right: &Value) -> Result<Ordering, String> {
         (Value::Bool(_) | Value::List(_) | Value::Map(_) | Value::Struct(_), _) => {
             Err("invalid type for comparison".to_owned())
         }
-        _ => Err("incompatible types for comparison".to_owned()),
+        (left, right) => Err(incompatible(left, right)),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Values as text: Go's `%v`, and the functions `print` and `printf`.
 
 use std::fmt::Write as _;
+use std::iter::Peekable;
+use std::str::Chars;
 
 use super::value::Value;
 
@@ -140,16 +142,38 @@ struct Spec {
 /// `fmt.Sprintf`.
 #[must_use]
 pub fn printf(format: &str, values: &[Value]) -> String {
+    let mut printer = Printf { rest: format.chars().peekable(), values, next: 0, reordered: false };
     let mut out = String::new();
-    let mut chars = format.chars().peekable();
-    let mut next = 0;
-    while let Some(c) = chars.next() {
-        if c != '%' {
+    while let Some(c) = printer.rest.next() {
+        if c == '%' {
+            out.push_str(&printer.verb());
+        } else {
             out.push(c);
-            continue;
         }
+    }
+    if printer.next < values.len() && !printer.reordered {
+        let extra: Vec<String> = values[printer.next..]
+            .iter()
+            .map(|value| format!("{}={}", value.type_name(), text(value)))
+            .collect();
+        let _ = write!(out, "%!(EXTRA {})", extra.join(", "));
+    }
+    out
+}
+
+struct Printf<'a> {
+    rest: Peekable<Chars<'a>>,
+    values: &'a [Value],
+    next: usize,
+    /// Whether `%[1]d` chose its value: then unused values are no mistake.
+    reordered: bool,
+}
+
+impl Printf<'_> {
+    /// Reads what follows `%` and prints the value.
+    fn verb(&mut self) -> String {
         let mut spec = Spec::default();
-        while let Some(flag) = chars.next_if(|c| "-+# 0".contains(*c)) {
+        while let Some(flag) = self.rest.next_if(|c| "-+# 0".contains(*c)) {
             match flag {
                 '-' => spec.minus = true,
                 '+' => spec.plus = true,
@@ -158,45 +182,54 @@ pub fn printf(format: &str, values: &[Value]) -> String {
                 _ => spec.space = true,
             }
         }
-        let mut number = |chars: &mut std::iter::Peekable<std::str::Chars<'_>>| {
-            if chars.next_if_eq(&'*').is_some() {
-                let given = values.get(next);
-                next += 1;
-                return match given {
-                    Some(Value::Int(width)) => usize::try_from(*width).ok(),
-                    _ => None,
-                };
-            }
-            let mut digits = String::new();
-            while let Some(digit) = chars.next_if(char::is_ascii_digit) {
-                digits.push(digit);
-            }
-            // A width beyond all reason would only fill the memory.
-            digits.parse().ok().map(|width: usize| width.min(10_000))
-        };
-        spec.width = number(&mut chars);
-        if chars.next_if_eq(&'.').is_some() {
-            spec.precision = number(&mut chars).or(Some(0));
+        self.index();
+        spec.width = self.number();
+        if self.rest.next_if_eq(&'.').is_some() {
+            self.index();
+            spec.precision = self.number().or(Some(0));
         }
-        match chars.next() {
-            None => out.push_str("%!(NOVERB)"),
-            Some('%') => out.push('%'),
-            Some(verb) => match values.get(next) {
+        self.index();
+        match self.rest.next() {
+            None => "%!(NOVERB)".to_owned(),
+            Some('%') => "%".to_owned(),
+            Some(verb) => match self.values.get(self.next) {
                 Some(value) => {
-                    next += 1;
-                    out.push_str(&verb_text(verb, value, spec));
+                    self.next += 1;
+                    verb_text(verb, value, spec)
                 }
-                None => drop(write!(out, "%!{verb}(MISSING)")),
+                None if self.reordered => format!("%!{verb}(BADINDEX)"),
+                None => format!("%!{verb}(MISSING)"),
             },
         }
     }
-    if next < values.len() {
-        let extra: Vec<String> =
-            values[next..].iter().map(|value| format!("{}={}", value.type_name(), text(value))).collect();
-        let _ = write!(out, "%!(EXTRA {})", extra.join(", "));
+
+    /// Reads `[2]`.
+    fn index(&mut self) {
+        if self.rest.next_if_eq(&'[').is_some() {
+            self.reordered = true;
+            let digits: String = std::iter::from_fn(|| self.rest.next_if(char::is_ascii_digit)).collect();
+            self.rest.next_if_eq(&']');
+            self.next = digits.parse::<usize>().ok().and_then(|n| n.checked_sub(1)).unwrap_or(usize::MAX);
+        }
     }
-    out
+
+    /// Reads a width or precision: digits, or `*` for the next value.
+    fn number(&mut self) -> Option<usize> {
+        if self.rest.next_if_eq(&'*').is_some() {
+            let given = self.values.get(self.next);
+            self.next = self.next.saturating_add(1);
+            return match given {
+                Some(Value::Int(width)) => usize::try_from(*width).ok().map(|width| width.min(MAX_WIDTH)),
+                _ => None,
+            };
+        }
+        let digits: String = std::iter::from_fn(|| self.rest.next_if(char::is_ascii_digit)).collect();
+        digits.parse().ok().map(|width: usize| width.min(MAX_WIDTH))
+    }
 }
+
+/// A width beyond all reason would only fill the memory.
+const MAX_WIDTH: usize = 10_000;
 
 fn verb_text(verb: char, value: &Value, spec: Spec) -> String {
     if let (Value::List(list), 's' | 'q' | 'd' | 'x' | 'X' | 'o' | 'f' | 'e' | 'g' | 't') = (value, verb) {
@@ -216,14 +249,7 @@ fn verb_text(verb: char, value: &Value, spec: Spec) -> String {
             format!("{:?}", u32::try_from(*i).ok().and_then(char::from_u32).unwrap_or('\u{fffd}'))
         }
         ('t', Value::Bool(b)) => b.to_string(),
-        ('x', Value::Text(value)) => value.bytes().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        }),
-        ('X', Value::Text(value)) => value.bytes().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02X}");
-            hex
-        }),
+        ('x' | 'X', Value::Text(value)) => hex(value, verb == 'X', spec),
         ('c', Value::Int(i)) => {
             u32::try_from(*i).ok().and_then(char::from_u32).unwrap_or('\u{fffd}').to_string()
         }
@@ -235,12 +261,29 @@ fn verb_text(verb: char, value: &Value, spec: Spec) -> String {
             return pad(&integer(verb, *u, false, spec), spec, true);
         }
         ('f' | 'F' | 'e' | 'E' | 'g' | 'G', Value::Float(f)) => {
-            return pad(&floating(verb, *f, spec), spec, true);
+            // Only an integer's precision keeps zeros from filling the width.
+            return pad(&floating(verb, *f, spec), Spec { precision: None, ..spec }, true);
         }
         (verb, Value::Missing | Value::Nil) => format!("%!{verb}(<nil>)"),
         (verb, value) => format!("%!{verb}({}={})", value.type_name(), text(value)),
     };
     pad(&plain, spec, matches!(value, Value::Int(_) | Value::Uint(_) | Value::Float(_)))
+}
+
+/// The bytes of a string: with `#` after 0x, with a space apart.
+fn hex(value: &str, upper: bool, spec: Spec) -> String {
+    let prefix = match (spec.sharp, upper) {
+        (false, _) => "",
+        (true, false) => "0x",
+        (true, true) => "0X",
+    };
+    let byte = |byte: u8| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") };
+    let bytes = value.bytes().map(byte);
+    if spec.space {
+        bytes.map(|byte| format!("{prefix}{byte}")).collect::<Vec<_>>().join(" ")
+    } else {
+        format!("{prefix}{}", bytes.collect::<String>())
+    }
 }
 
 fn integer(verb: char, size: u64, negative: bool, spec: Spec) -> String {
@@ -383,6 +426,11 @@ mod tests {
             ("%T %T", json!(["a", 1]), "string int"),
             ("%#v", json!([["a"]]), "[]string{\"a\"}"),
             ("%#x %#o %b", json!([255, 8, 5]), "0xff 010 101"),
+            (
+                "%08.3f|% x|%#x|%[2]d %[1]d",
+                json!([2.5, "hi", "hi"]),
+                "0002.500|68 69|0x6869|%!d(string=hi) %!d(float64=2.5)",
+            ),
             ("%", json!([]), "%!(NOVERB)"),
         ];
         for (format, values, expected) in cases {

@@ -132,7 +132,7 @@ fn mistakes_are_told_as_in_go() {
         ),
         (
             "{{eq .ID 3}}",
-            "template: t:1:2: executing \"t\" at <eq .ID 3>: error calling eq: incompatible types for comparison",
+            "template: t:1:2: executing \"t\" at <eq .ID 3>: error calling eq: incompatible types for comparison: string and int",
         ),
     ];
     for (template, expected) in cases {
