@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::path::PathBuf;
 
 use crate::config::{self, Config, Env, ErrorKind, PathOptions, Paths};
+use crate::container::Containers;
 use crate::image;
 use crate::store::{self, Store, UnpackOptions};
 use crate::userns::{self, UserMaps};
@@ -116,6 +117,15 @@ impl Engine {
             };
             Paths::find(self.env(), &options)
         })
+    }
+
+    /// The user's containers.
+    ///
+    /// # Errors
+    /// As [`Self::paths`].
+    pub fn containers(&self) -> config::Result<Containers> {
+        let Paths { data, run, .. } = self.paths()?;
+        Ok(Containers { data: data.clone(), run: run.clone() })
     }
 
     /// The merged containers.conf.

@@ -12,7 +12,8 @@ use std::io;
 use super::exit::ExitStatus;
 use super::hints;
 use crate::config::ErrorKind;
-use crate::kernel;
+use crate::monitor::{Failure, Reason};
+use crate::{container, kernel, runtime};
 
 /// The failure of a command: a text, hints, an exit code.
 #[derive(Debug)]
@@ -184,13 +185,59 @@ macro_rules! library_errors {
 
 library_errors! {
     crate::config::Error,
-    crate::runtime::Error,
-    crate::store::Error,
-    crate::volume::Error,
     crate::engine::Error,
     crate::image::Error,
     crate::network::Error,
+    crate::store::Error,
     crate::userns::Error,
+    crate::volume::Error,
+}
+
+impl From<container::Error> for CommandError {
+    /// Wrapped errors are taken out first: hints look for what the kernel said.
+    fn from(error: container::Error) -> Self {
+        use container::Error;
+        match error {
+            Error::Kernel(error) => error.into(),
+            Error::Store(error) => error.into(),
+            Error::Runtime(error) => error.into(),
+            Error::UserNamespace(error) => error.into(),
+            Error::Config(error) => error.into(),
+            Error::Network(error) => error.into(),
+            Error::Volume(error) => error.into(),
+            Error::NotStarted(failure) => failure.into(),
+            error => Self::from_library(&error, error.kind()),
+        }
+    }
+}
+
+impl From<runtime::Error> for CommandError {
+    fn from(error: runtime::Error) -> Self {
+        let status = ExitStatus::from_code(error.exit_code());
+        Self::from_library(&error, error.kind()).with_status(status)
+    }
+}
+
+impl From<Failure> for CommandError {
+    fn from(Failure { code, text, hints }: Failure) -> Self {
+        let status = ExitStatus::from_code(u8::try_from(code).unwrap_or(125));
+        Self { hints, ..Self::new(text).with_status(status) }
+    }
+}
+
+impl CommandError {
+    /// What a monitor tells the command that started it.
+    #[must_use]
+    pub fn describe_failure(reason: Reason) -> Failure {
+        let error = match reason.downcast::<container::Error>() {
+            Ok(error) => Self::from(*error),
+            Err(reason) => match reason.downcast::<runtime::Error>() {
+                Ok(error) => Self::from(*error),
+                Err(reason) => Self::from_library(&*reason, ErrorKind::Internal),
+            },
+        };
+        Failure { code: error.status.code().into(), text: error.message, hints: error.hints }
+    }
 }
 
 #[cfg(test)]

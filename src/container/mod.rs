@@ -17,9 +17,12 @@
 //! a running container (logout cleaners), and the boot id in the state makes it stale by itself.
 
 pub mod cgroup;
+pub mod change;
 pub mod create;
 pub mod error;
+pub mod filter;
 pub mod id;
+pub mod list;
 pub mod lookup;
 pub mod names;
 pub mod network;
@@ -30,6 +33,7 @@ pub mod start;
 pub mod state;
 pub mod stop;
 pub mod time;
+pub mod wait;
 
 pub use error::Error;
 pub use id::ContainerId;

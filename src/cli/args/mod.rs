@@ -1,5 +1,6 @@
 //! Arguments that several commands share, and the grammars of their values.
 
+pub mod containers;
 pub mod create;
 pub mod csv;
 pub mod go;

@@ -12,10 +12,18 @@ use super::ui::Ui;
 use crate::engine::Engine;
 
 pub mod completion;
+pub mod container;
 pub mod internals;
+pub mod kill;
+pub mod pause;
+pub mod port;
 pub mod pull;
+pub mod rename;
+pub mod rm;
+pub mod stop;
 pub mod unshare;
 pub mod version;
+pub mod wait;
 
 /// In which user namespace a command runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,9 +96,19 @@ macro_rules! commands {
 
 commands! {
     completion: "completion" => Caller;
+    container::exists: "container exists" => Caller;
+    container::prune: "container prune" => User;
     internals::generate: "internals generate" => Caller;
     internals::hello: "internals hello" => Caller;
+    kill: "kill", "container kill" => Caller;
+    pause: "pause", "container pause" => Caller;
+    pause::unpause: "unpause", "container unpause" => Caller;
+    port: "port", "container port" => Caller;
     pull: "pull", "image pull" => User;
+    rename: "rename", "container rename" => Caller;
+    rm: "rm", "container rm" => User;
+    stop: "stop", "container stop" => Caller;
     unshare: "unshare" => Caller;
     version: "version" => Caller;
+    wait: "wait", "container wait" => Caller;
 }

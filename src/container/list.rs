@@ -1,0 +1,109 @@
+//! Listing containers, and finding those that a command line means.
+//!
+//! A list reads two small files a container and takes no lock. A container whose files are damaged is shown
+//! as far as possible and never keeps the others from being shown.
+
+use super::filter::Filters;
+use super::{Containers, Error, Record, Result, State, Status};
+
+/// A container with its state.
+#[derive(Debug, Clone)]
+pub struct Listed {
+    /// Its record.
+    pub record: Record,
+    /// Its state as of now.
+    pub state: State,
+}
+
+/// Which containers a command is about.
+#[derive(Debug, Default)]
+pub struct Selection {
+    /// Names, ids or unique id prefixes.
+    pub references: Vec<String>,
+    /// All of them.
+    pub all: bool,
+    /// The one that was created last.
+    pub latest: bool,
+    /// Those that pass; with `references`, those of them that pass.
+    pub filters: Filters,
+    /// References to nothing are passed over.
+    pub ignore: bool,
+}
+
+/// A container that a command is about, and how it was referred to.
+#[derive(Debug)]
+pub struct Selected {
+    /// What the user typed; the id where she typed nothing.
+    pub given: String,
+    /// Its record; `None` for a reference to nothing that is to be ignored.
+    pub record: Option<Record>,
+}
+
+impl Containers {
+    /// All containers that pass `filters`, oldest first.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn list(&self, filters: &Filters) -> Result<Vec<Listed>> {
+        let mut found = Vec::new();
+        for id in self.ids()? {
+            // Removed meanwhile, or damaged: `rm` and `inspect` of that one say so.
+            let Ok(Some(record)) = self.record(&id) else { continue };
+            let state = self.state_or_unknown(&id);
+            if filters.matches(&record, &state) {
+                found.push(Listed { record, state });
+            }
+        }
+        found.sort_by(|a, b| {
+            (a.record.created, a.record.id.as_str()).cmp(&(b.record.created, b.record.id.as_str()))
+        });
+        Ok(found)
+    }
+
+    /// Finds the containers that `selection` means.
+    ///
+    /// # Errors
+    /// When a reference means none or several.
+    pub fn select(&self, selection: &Selection) -> Result<Vec<Selected>> {
+        let named = |record: Record| Selected { given: record.id.to_string(), record: Some(record) };
+        if selection.filters.is_empty() && !selection.all && !selection.latest {
+            return selection
+                .references
+                .iter()
+                .map(|given| self.select_one(given, selection.ignore))
+                .collect();
+        }
+        let mut listed = self.list(&selection.filters)?;
+        if selection.latest {
+            let latest = listed.pop().ok_or_else(|| Error::NotFound { reference: "latest".to_owned() })?;
+            return Ok(vec![named(latest.record)]);
+        }
+        if selection.references.is_empty() {
+            return Ok(listed.into_iter().map(|listed| named(listed.record)).collect());
+        }
+        let mut found = Vec::new();
+        for given in &selection.references {
+            let Some(record) = self.select_one(given, selection.ignore)?.record else { continue };
+            if listed.iter().any(|listed| listed.record.id == record.id) {
+                found.push(Selected { given: given.clone(), record: Some(record) });
+            }
+        }
+        Ok(found)
+    }
+
+    fn select_one(&self, given: &str, ignore: bool) -> Result<Selected> {
+        // Docker's names begin with a slash, and some scripts pass them on.
+        let reference = given.strip_prefix('/').unwrap_or(given);
+        let record = match self.lookup(reference) {
+            Err(Error::NotFound { .. }) if ignore => None,
+            record => Some(record?),
+        };
+        Ok(Selected { given: given.to_owned(), record })
+    }
+
+    /// Whether the container passes as running for lists without `--all`.
+    #[must_use]
+    pub fn is_shown_by_default(state: &State) -> bool {
+        matches!(state.status, Status::Running)
+    }
+}
