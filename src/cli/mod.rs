@@ -52,6 +52,7 @@
 
 pub mod args;
 pub mod commands;
+pub mod compat;
 pub mod complete;
 pub mod error;
 pub mod exit;

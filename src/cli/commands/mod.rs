@@ -13,6 +13,7 @@ use crate::engine::Engine;
 
 pub mod completion;
 pub mod container;
+pub mod info;
 pub mod internals;
 pub mod kill;
 pub mod pause;
@@ -98,6 +99,7 @@ commands! {
     completion: "completion" => Caller;
     container::exists: "container exists" => Caller;
     container::prune: "container prune" => User;
+    info: "info", "system info" => Caller;
     internals::generate: "internals generate" => Caller;
     internals::hello: "internals hello" => Caller;
     kill: "kill", "container kill" => Caller;

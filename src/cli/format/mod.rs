@@ -323,9 +323,17 @@ fn inspect_aliases(format: &str) -> String {
 /// # Errors
 /// Fails on a template that is not valid or names an unknown field.
 pub fn single(ui: &mut Ui, name: &str, object: &(impl Serialize + ?Sized), format: &str) -> Result<()> {
+    single_value(ui, name, &Value::of(object), format)
+}
+
+/// The same for a value that was converted already.
+///
+/// # Errors
+/// As [`single`].
+pub fn single_value(ui: &mut Ui, name: &str, object: &Value, format: &str) -> Result<()> {
     let normalised = with_newline(unescape(format.strip_prefix("table ").unwrap_or(format)));
     let template = Template::parse_user(name, &normalised, format)?;
-    let text = template.execute(&Value::of(object))?;
+    let text = template.execute(object)?;
     ui.text(&text)
 }
 

@@ -1,0 +1,89 @@
+//! `rbox info`: the host, the store and the versions, under podman's names.
+
+mod host;
+mod report;
+
+use serde_json::Value as Json;
+
+use crate::cli::error::{CommandError, Result};
+use crate::cli::exit::ExitStatus;
+use crate::cli::format::{self, Layout, Value};
+use crate::cli::ui::Ui;
+use crate::engine::Engine;
+
+/// Display rbox system information
+///
+/// Displays information about the host, the current storage statistics and the versions: useful
+/// for reporting issues.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "rbox info")]
+pub struct Args {
+    /// Does nothing: there is no further information
+    #[arg(long, short = 'D', hide = true)]
+    debug: bool,
+    /// Change the output format to JSON or a Go template
+    #[arg(long, short, value_name = "string")]
+    format: Option<String>,
+}
+
+/// Prints everything that is known.
+pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    let _ = args.debug;
+    let report = report::Info::collect(engine)?;
+    match args.format.as_deref() {
+        Some(format) if format::is_json(format) => format::print_json(ui, &report, Layout::marshal(2))?,
+        Some(format) => format::single_value(ui, "info", &with_go_names(Value::of(&report)), format)?,
+        None => ui.text(&yaml(&report)?)?,
+    }
+    Ok(ExitStatus::SUCCESS)
+}
+
+/// Keys sorted, as podman's detour through JSON leaves them.
+fn yaml(report: &report::Info) -> Result<String> {
+    let json = serde_json::to_value(report).map_err(|error| CommandError::new(error.to_string()))?;
+    let text = serde_saphyr::to_string(&sorted(json)).map_err(|error| CommandError::new(error.to_string()))?;
+    Ok(if text.ends_with('\n') { text } else { text + "\n" })
+}
+
+fn sorted(json: Json) -> Json {
+    match json {
+        Json::Object(fields) => {
+            let mut fields: Vec<(String, Json)> = fields.into_iter().collect();
+            fields.sort_by(|a, b| a.0.cmp(&b.0));
+            Json::Object(fields.into_iter().map(|(key, value)| (key, sorted(value))).collect())
+        }
+        Json::Array(items) => Json::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
+/// Fields whose name in Go is not that in JSON: templates use the former.
+const GO_NAMES: [(&str, &str); 6] = [
+    ("cgroupVersion", "CgroupsVersion"),
+    ("cgroupControllers", "CgroupControllers"),
+    ("capabilities", "DefaultCapabilities"),
+    ("container_id", "ContainerID"),
+    ("host_id", "HostID"),
+    ("size", "Size"),
+];
+
+fn with_go_names(value: Value) -> Value {
+    match value {
+        Value::Struct(mut data) => {
+            let renamed: Vec<(String, Value)> = data
+                .fields
+                .iter()
+                .filter_map(|(name, value)| {
+                    let (_, go) = GO_NAMES.iter().find(|(json, _)| json == name)?;
+                    Some(((*go).to_owned(), value.clone()))
+                })
+                .collect();
+            data.fields =
+                data.fields.into_iter().map(|(name, value)| (name, with_go_names(value))).collect();
+            data.fields.extend(renamed);
+            Value::Struct(data)
+        }
+        Value::List(items) => Value::List(items.into_iter().map(with_go_names).collect()),
+        other => other,
+    }
+}
