@@ -241,6 +241,12 @@ impl Merged {
                 message: error.to_string().trim().to_owned(),
             })?
         };
+        let mut config = config;
+        for capability in &mut config.containers.default_capabilities {
+            // Distributions write both `CHOWN` and `CAP_CHOWN`.
+            let name = capability.to_uppercase();
+            *capability = if name.starts_with("CAP_") { name } else { format!("CAP_{name}") };
+        }
         Ok(Config { sources: self.sources, modules, unknown: self.unknown, ..config })
     }
 }

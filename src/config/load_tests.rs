@@ -153,6 +153,14 @@ fn keys_are_case_insensitive_and_unknown_ones_are_tolerated() {
 }
 
 #[test]
+fn capabilities_get_their_prefix() {
+    let scratch = Scratch::new("capabilities");
+    scratch.file("etc/containers.conf", "[containers]\ndefault_capabilities = [\"chown\", \"CAP_KILL\"]\n");
+    let config = scratch.load(1, &[], &[]).unwrap();
+    assert_eq!(config.containers.default_capabilities, ["CAP_CHOWN", "CAP_KILL"]);
+}
+
+#[test]
 fn errors_name_the_file_and_the_key() {
     let cases = [
         ("[containers]\nsdf=\n", "line 2: "),

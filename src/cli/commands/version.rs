@@ -86,9 +86,8 @@ pub fn exec(ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
     match args.format.as_deref() {
         Some(format) if format::is_json(format) => format::print_json(ui, &report, Layout::LINE)?,
         // Old templates name the fields of the client, or those of a server that is the client.
-        Some(format) => format::single(ui, "version", &report, format).or_else(|_| {
-            format::single(ui, "version", &report.client, &format.replace(".Server.", "."))
-        })?,
+        Some(format) => format::single(ui, "version", &report, format)
+            .or_else(|_| format::single(ui, "version", &report.client, &format.replace(".Server.", ".")))?,
         None => print(ui, &report.client)?,
     }
     Ok(ExitStatus::SUCCESS)

@@ -71,7 +71,8 @@ impl CpuUtilization {
 
     fn parse(text: &str) -> Self {
         let line = text.lines().next().unwrap_or_default();
-        let field = |index| line.split_whitespace().nth(index).and_then(|field| field.parse().ok()).unwrap_or(0.0);
+        let field =
+            |index| line.split_whitespace().nth(index).and_then(|field| field.parse().ok()).unwrap_or(0.0);
         let (user, system, idle): (f64, f64, f64) = (field(1), field(3), field(4));
         let total = user + system + idle;
         let percent = |part: f64| if total > 0.0 { (part / total * 10_000.0).round() / 100.0 } else { 0.0 };

@@ -41,7 +41,14 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
 /// Keys sorted, as podman's detour through JSON leaves them.
 fn yaml(report: &report::Info) -> Result<String> {
     let json = serde_json::to_value(report).map_err(|error| CommandError::new(error.to_string()))?;
-    let text = serde_saphyr::to_string(&sorted(json)).map_err(|error| CommandError::new(error.to_string()))?;
+    // Go's YAML leaves `1.43.0` bare and breaks no lines.
+    let options = serde_saphyr::ser_options! {
+        yaml_12: true,
+        no_lang_directive: true,
+        folded_wrap_chars: usize::MAX,
+    };
+    let text = serde_saphyr::to_string_with_options(&sorted(json), options)
+        .map_err(|error| CommandError::new(error.to_string()))?;
     Ok(if text.ends_with('\n') { text } else { text + "\n" })
 }
 
@@ -58,13 +65,11 @@ fn sorted(json: Json) -> Json {
 }
 
 /// Fields whose name in Go is not that in JSON: templates use the former.
-const GO_NAMES: [(&str, &str); 6] = [
+const GO_NAMES: [(&str, &str); 4] = [
     ("cgroupVersion", "CgroupsVersion"),
-    ("cgroupControllers", "CgroupControllers"),
     ("capabilities", "DefaultCapabilities"),
     ("container_id", "ContainerID"),
     ("host_id", "HostID"),
-    ("size", "Size"),
 ];
 
 fn with_go_names(value: Value) -> Value {
@@ -78,8 +83,7 @@ fn with_go_names(value: Value) -> Value {
                     Some(((*go).to_owned(), value.clone()))
                 })
                 .collect();
-            data.fields =
-                data.fields.into_iter().map(|(name, value)| (name, with_go_names(value))).collect();
+            data.fields = data.fields.into_iter().map(|(name, value)| (name, with_go_names(value))).collect();
             data.fields.extend(renamed);
             Value::Struct(data)
         }

@@ -13,10 +13,9 @@ use crate::config::env::name;
 use crate::config::{Config, StorageHints, subid};
 use crate::container::{Containers, Status};
 use crate::engine::Engine;
-use crate::image::registries::Registries;
+use crate::image::{self, registries::Registries};
 use crate::kernel::idmap::IdRange;
 use crate::network::pasta;
-use crate::store::Store;
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -172,8 +171,10 @@ impl Info {
     /// Asks the host and the store.
     pub(super) fn collect(engine: &Engine) -> Result<Self> {
         let paths = engine.paths()?;
-        let search = Registries::load(engine.env(), paths)?.search_registries().to_vec();
-        let registries = if search.is_empty() { BTreeMap::new() } else { BTreeMap::from([("search", search)]) };
+        let search =
+            Registries::load(engine.env(), paths).map_err(image::Error::from)?.search_registries().to_vec();
+        let registries =
+            if search.is_empty() { BTreeMap::new() } else { BTreeMap::from([("search", search)]) };
         Ok(Self {
             host: Host::collect(engine)?,
             store: StoreInfo::collect(engine)?,
@@ -320,7 +321,7 @@ impl StoreInfo {
     fn collect(engine: &Engine) -> Result<Self> {
         let paths = engine.paths()?;
         let config = engine.config()?;
-        let store = Store::open(paths)?;
+        let store = engine.store()?;
         let space = host::Space::of(&paths.data);
         let hints = StorageHints::load(engine.env(), &paths.config_home);
         let user_file = paths.config_home.join("containers/storage.conf");
@@ -331,7 +332,7 @@ impl StoreInfo {
         };
         Ok(Self {
             config_file: hints.source.unwrap_or(user_file),
-            container_store: ContainerStore::count(&Containers::new(paths))?,
+            container_store: ContainerStore::count(&engine.containers()?)?,
             graph_driver_name: "overlay",
             graph_options: BTreeMap::new(),
             graph_root: paths.data.clone(),
