@@ -14,7 +14,9 @@ mod support;
 
 mod host_conditions;
 mod hostile_images;
+mod hostile_registry;
 mod hostile_roots;
+mod pull;
 mod run_basic;
 mod run_confinement;
 mod run_files;

@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod env;
+pub mod fake;
 pub mod image;
 pub mod registry;
 
