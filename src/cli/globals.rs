@@ -1,7 +1,8 @@
 //! The options before (and after) the command name.
 //!
-//! They are podman's. What rbox has no counterpart for is refused by
-//! the parser as an unknown flag; nothing is taken and then ignored.
+//! They are podman's. What rbox has no counterpart for is refused as an unknown
+//! flag; what nothing reads yet is hidden and refused (see `refuse_unread`).
+//! Nothing is taken and then ignored.
 
 use std::path::{Path, PathBuf};
 
@@ -17,10 +18,10 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "string")]
     pub cgroup_manager: Option<String>,
     /// Set the CDI spec directory path (may be set multiple times)
-    #[arg(long, value_name = "stringArray")]
+    #[arg(long, value_name = "stringArray", hide = true)]
     pub cdi_spec_dir: Vec<PathBuf>,
     /// Connection to use for remote Podman service (CONTAINER_CONNECTION)
-    #[arg(long, short, value_name = "string")]
+    #[arg(long, short, value_name = "string", hide = true)]
     pub connection: Option<String>,
     /// Name of the context to use to connect to the daemon (there is only the default one)
     #[arg(long, value_name = "string", hide = true)]
@@ -32,10 +33,10 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "string")]
     pub events_backend: Option<String>,
     /// Set the OCI hooks directory path (may be set multiple times)
-    #[arg(long, value_name = "stringArray")]
+    #[arg(long, value_name = "stringArray", hide = true)]
     pub hooks_dir: Vec<PathBuf>,
     /// Path to the 'image store', different from 'graph root'
-    #[arg(long, value_name = "string")]
+    #[arg(long, value_name = "string", hide = true)]
     pub imagestore: Option<PathBuf>,
     /// Log messages above specified level (trace, debug, info, warn, warning, error, fatal, panic)
     #[arg(long, value_name = "string", default_value = "warn")]
@@ -44,7 +45,7 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "stringArray")]
     pub module: Vec<PathBuf>,
     /// Path of the configuration directory for networks
-    #[arg(long, value_name = "string", alias = "cni-config-dir")]
+    #[arg(long, value_name = "string", alias = "cni-config-dir", hide = true)]
     pub network_config_dir: Option<PathBuf>,
     /// Do not output to stdout
     #[arg(long, hide = true)]
@@ -53,7 +54,7 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "string")]
     pub out: Option<PathBuf>,
     /// Access remote Podman service
-    #[arg(long, short)]
+    #[arg(long, short, hide = true)]
     pub remote: bool,
     /// Path to the directory in which images, containers and volumes are stored
     #[arg(long, value_name = "string")]
@@ -62,25 +63,25 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "string")]
     pub runroot: Option<PathBuf>,
     /// Path to an OCI-compatible binary that runs containers instead of rbox itself
-    #[arg(long, value_name = "string")]
+    #[arg(long, value_name = "string", hide = true)]
     pub runtime: Option<PathBuf>,
     /// Add global flags for the container runtime
-    #[arg(long, value_name = "stringArray")]
+    #[arg(long, value_name = "stringArray", hide = true)]
     pub runtime_flag: Vec<String>,
     /// Select which storage driver is used to manage storage of images and containers
     #[arg(long, value_name = "string")]
     pub storage_driver: Option<String>,
     /// Used to pass an option to the storage driver
-    #[arg(long, value_name = "stringArray")]
+    #[arg(long, value_name = "stringArray", hide = true)]
     pub storage_opt: Vec<String>,
     /// Path to the directory for volatile state of the engine
     #[arg(long, value_name = "string")]
     pub tmpdir: Option<PathBuf>,
     /// URL to access Podman service (CONTAINER_HOST)
-    #[arg(long, value_name = "string")]
+    #[arg(long, value_name = "string", hide = true)]
     pub url: Option<String>,
     /// Path to the volume directory in which volume data is stored
-    #[arg(long, value_name = "string")]
+    #[arg(long, value_name = "string", hide = true)]
     pub volumepath: Option<PathBuf>,
 }
 
@@ -91,18 +92,38 @@ impl GlobalArgs {
     /// Fails on a log level that does not exist and on a file that cannot be written
     /// (exit code 1, as podman), and on every way to name a remote service.
     pub fn apply(&self, ui: &mut Ui) -> Result<()> {
-        self.redirect()?;
+        self.redirect(ui)?;
         ui.set_level(self.level()?);
         self.refuse_remote()?;
-        one_of("cgroup-manager", self.cgroup_manager.as_deref(), &["cgroupfs", "systemd"])?;
-        one_of("events-backend", self.events_backend.as_deref(), &["file", "journald", "none", "null"])
+        self.refuse_unread()
+    }
+
+    /// Refuses what nothing reads yet. Whoever implements an option takes it out here.
+    fn refuse_unread(&self) -> Result<()> {
+        let unread = [
+            ("--cdi-spec-dir", !self.cdi_spec_dir.is_empty()),
+            ("--hooks-dir", !self.hooks_dir.is_empty()),
+            ("--imagestore", self.imagestore.is_some()),
+            ("--network-config-dir", self.network_config_dir.is_some()),
+            ("--runtime", self.runtime.is_some()),
+            ("--runtime-flag", !self.runtime_flag.is_empty()),
+            ("--storage-opt", !self.storage_opt.is_empty()),
+            ("--volumepath", self.volumepath.is_some()),
+        ];
+        if let Some((flag, _)) = unread.iter().find(|(_, given)| *given) {
+            return Err(CommandError::new(format!("not supported yet: {flag}")));
+        }
+        one_of("cgroup-manager", self.cgroup_manager.as_deref(), &["cgroupfs"], &["systemd"])?;
+        one_of("events-backend", self.events_backend.as_deref(), &["none", "null"], &["file", "journald"])?;
+        // There is one layout, which needs no driver's name; both names mean it.
+        one_of("storage-driver", self.storage_driver.as_deref(), &["overlay", "vfs"], &[])
     }
 
     /// Sends stdout, also that of programs started from here, elsewhere.
-    fn redirect(&self) -> Result<()> {
+    fn redirect(&self, ui: &mut Ui) -> Result<()> {
         let path = if self.noout { Some(Path::new("/dev/null")) } else { self.out.as_deref() };
         let Some(path) = path else { return Ok(()) };
-        Ui::redirect_stdout(path).map_err(|error| {
+        ui.redirect_stdout(path).map_err(|error| {
             let reason = CommandError::describe(&error);
             let text = format!("unable to open file for standard output: open {}: {reason}", path.display());
             CommandError::plain(text).with_status(ExitStatus::NO)
@@ -160,12 +181,16 @@ impl GlobalArgs {
     }
 }
 
-fn one_of(flag: &str, value: Option<&str>, known: &[&str]) -> Result<()> {
+/// Checks a value that podman knows: what rbox does is fine, what it may do later is said to be so.
+fn one_of(flag: &str, value: Option<&str>, done: &[&str], later: &[&str]) -> Result<()> {
     match value {
-        Some(value) if !known.contains(&value) => Err(CommandError::new(format!(
-            "invalid value {value:?} for --{flag}: choose from {}",
-            known.join(", ")
-        ))),
+        Some(value) if later.contains(&value) => {
+            Err(CommandError::new(format!("not supported yet: --{flag}={value}")))
+        }
+        Some(value) if !done.contains(&value) => {
+            let known = done.iter().chain(later).copied().collect::<Vec<_>>().join(", ");
+            Err(CommandError::new(format!("invalid value {value:?} for --{flag}: choose from {known}")))
+        }
         _ => Ok(()),
     }
 }

@@ -150,9 +150,11 @@ impl Ui {
     ///
     /// # Errors
     /// Fails when the file cannot be opened for writing.
-    pub fn redirect_stdout(path: &Path) -> io::Result<()> {
+    pub fn redirect_stdout(&mut self, path: &Path) -> io::Result<()> {
         let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-        Ok(rustix::stdio::dup2_stdout(file)?)
+        rustix::stdio::dup2_stdout(file)?;
+        self.stdout_is_terminal = io::stdout().is_terminal();
+        Ok(())
     }
 
     /// Passes on what was written to stdout. Needed before a fork, and before
