@@ -53,6 +53,7 @@
 pub mod args;
 pub mod commands;
 pub mod compat;
+pub mod confirm;
 pub mod complete;
 pub mod error;
 pub mod exit;

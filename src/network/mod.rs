@@ -9,6 +9,7 @@ pub mod driver;
 pub mod error;
 pub mod hosts;
 pub mod mode;
+pub mod named;
 pub mod pasta;
 pub mod port;
 pub mod resolv;

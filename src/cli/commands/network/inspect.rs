@@ -1,0 +1,50 @@
+//! `rbox network inspect`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::View;
+use crate::cli::error::Result;
+use crate::cli::exit::ExitStatus;
+use crate::cli::format;
+use crate::cli::ui::Ui;
+use crate::engine::Engine;
+
+/// Inspect network
+///
+/// Inspect network
+#[derive(Debug, clap::Args)]
+#[command(override_usage = "[options] NETWORK [NETWORK...]", after_help = "rbox network inspect podman")]
+pub struct Args {
+    /// Pretty-print network to JSON or using a Go template
+    #[arg(long, short, value_name = "string")]
+    format: Option<String>,
+    #[arg(required = true)]
+    networks: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Inspected {
+    #[serde(flatten)]
+    network: View,
+    /// Those of the network: none, as containers reach the outside by pasta.
+    containers: BTreeMap<String, ()>,
+}
+
+/// Prints the networks that there are, and fails for the others.
+pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    let mut found = Vec::new();
+    let mut missing = None;
+    for name in &args.networks {
+        match super::find(engine, name) {
+            Ok(network) => {
+                found.push(Inspected { network: View::of(&network), containers: BTreeMap::new() });
+            }
+            Err(error) => missing = Some(error.context(format_args!("network {name}"))),
+        }
+    }
+    format::objects(ui, "inspect", &found, args.format.as_deref())?;
+    // podman ends with 125 here, and with 1 everywhere else.
+    missing.map_or(Ok(ExitStatus::SUCCESS), |error| Err(error.with_status(ExitStatus::ERROR)))
+}
