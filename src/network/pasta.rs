@@ -27,6 +27,7 @@ use super::driver::{Context, Driver};
 use super::{Error, Helper, PortMapping, Result, Status};
 use crate::config::{Config, Env};
 use crate::kernel::ns::{self, Namespace};
+use crate::kernel::prctl;
 use crate::kernel::process::{self, Pid};
 use arguments::Arguments;
 use features::Features;
@@ -127,6 +128,8 @@ impl Driver for Pasta {
     fn setup(&mut self, init: Pid) -> Result<()> {
         self.validate()?;
         let namespace = ns::open(init, Namespace::Network)?;
+        // pasta must be able to open the files of this process; see above.
+        prctl::set_dumpable(true)?;
         let lender = if self.features.opens_any { None } else { Some(Lender::start()?) };
         let child = self.spawn(&namespace, lender.as_ref())?;
         self.state = State::Starting { child, init, namespace, _lender: lender };

@@ -62,7 +62,8 @@ pub struct Io {
 /// What the caller does for a container while it is being made.
 pub trait Host {
     /// The namespaces of `init` exist and its maps are written. Start what
-    /// takes long (pasta) here; do not wait for it.
+    /// takes long (pasta) here; do not wait for it. Only now can `/proc/PID/ns`
+    /// of `init` be opened; once it begins it is not dumpable any more.
     ///
     /// # Errors
     /// Ends the creation.
@@ -241,8 +242,9 @@ fn prepare(plan: &Plan, child: &Child) -> Result<()> {
 /// Goes along with the child until it is ready to start.
 fn accompany(plan: &Plan, child: &Child, host: &mut dyn Host) -> Result<Option<OwnedFd>> {
     let channel = child.channel.as_fd();
-    protocol::send_command(channel, Command::MapsWritten)?;
+    // First, because from its first step on nobody can look into the child.
     host.namespaces_ready(child.pid).map_err(Error::Host)?;
+    protocol::send_command(channel, Command::MapsWritten)?;
     protocol::expect(channel, Kind::Mounted)?;
     let pid = child.pid.as_raw_nonzero().get() as u32;
     hooks::run(&plan.hooks.prestart, &plan.identity, "creating", pid)?;
