@@ -66,6 +66,7 @@ pub mod invocation;
 pub mod manual;
 pub mod progress;
 pub mod sanitize;
+pub mod session;
 pub mod tree;
 pub mod ui;
 pub mod units;

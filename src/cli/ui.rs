@@ -146,6 +146,16 @@ impl Ui {
         self.data.write_all(bytes).map_err(CommandError::from)
     }
 
+    /// Writes bytes to stderr as they are: what a container wrote there. What was written to
+    /// stdout before comes first.
+    ///
+    /// # Errors
+    /// Fails when one of them does.
+    pub fn error_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        self.flush()?;
+        io::stderr().write_all(bytes).map_err(CommandError::from)
+    }
+
     /// Sends file descriptor 1 to a file, so that programs started from here follow.
     ///
     /// # Errors

@@ -3,8 +3,11 @@
 //! A list reads two small files a container and takes no lock. A container whose files are damaged is shown
 //! as far as possible and never keeps the others from being shown.
 
+use std::path::Path;
+
 use super::filter::Filters;
 use super::{Containers, Error, Record, Result, State, Status};
+use crate::store::Store;
 
 /// A container with its state.
 #[derive(Debug, Clone)]
@@ -101,9 +104,44 @@ impl Containers {
         Ok(Selected { given: given.to_owned(), record })
     }
 
+    /// The size of a container's own files, and of all files that it sees. The caller is root of the user's namespace.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn size(&self, record: &Record) -> Result<(u64, u64)> {
+        let own = tree_size(&self.dir(&record.id).join("upper"));
+        let store = Store::open_at(&self.data)?;
+        let mut image = 0;
+        for layer in &record.root.layers {
+            // An image that was removed by force has no size any more.
+            if let Ok(digest) = layer.parse()
+                && let Some(layer) = store.layer(&digest)?
+            {
+                image += layer.record().size;
+            }
+        }
+        Ok((own, own + image))
+    }
+
     /// Whether the container passes as running for lists without `--all`.
     #[must_use]
     pub fn is_shown_by_default(state: &State) -> bool {
         matches!(state.status, Status::Running)
     }
+}
+
+/// The bytes of all files in a tree. What cannot be read counts as nothing.
+fn tree_size(dir: &Path) -> u64 {
+    let mut size = 0;
+    let mut open = vec![dir.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => open.push(entry.path()),
+                Ok(metadata) => size += metadata.len(),
+                Err(_) => {}
+            }
+        }
+    }
+    size
 }

@@ -23,6 +23,7 @@ pub mod error;
 pub mod filter;
 pub mod id;
 pub mod list;
+pub mod logs;
 pub mod lookup;
 pub mod names;
 pub mod network;

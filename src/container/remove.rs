@@ -28,7 +28,7 @@ impl Containers {
     /// When it runs and `force` is not set, when others depend on it, or when files cannot be removed.
     pub fn remove(&self, record: &Record, options: RemoveOptions) -> Result<()> {
         if options.force {
-            self.stop(record, StopRequest { timeout: options.timeout, by_user: true })?;
+            self.stop(record, StopRequest { timeout: options.timeout, by_user: true, keep: false })?;
         }
         let _lock = match self.lock(&record.id) {
             // Somebody else was faster.

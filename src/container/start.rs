@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::create::{CreateRequest, RestartPolicy};
 use super::network::{RunNetwork, Settings};
 use super::record::{LogDriver, Root};
 use super::reserve::make_dir;
-use super::state::{Phase, ProcessRef, STOP, Stored};
+use super::state::{Phase, ProcessRef, STOP, StopMark, Stored};
 use super::{ContainerId, Containers, Error, Record, Result, Status, Time, cgroup};
 use crate::config::Paths;
 use crate::kernel;
@@ -26,7 +26,7 @@ use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
 use crate::network;
 use crate::runtime::plan::{Membership, Overlay, UserNamespace};
-use crate::runtime::{Host, HostError, Plan, RootSource};
+use crate::runtime::{Created, Host, HostError, Plan, RootSource};
 use crate::store::{Digest, RootMount, Store};
 use crate::userns::{self, UserMaps};
 
@@ -186,7 +186,7 @@ impl Container for Keeper {
     fn prepare(&mut self) -> Result<Plan, Reason> {
         // The helpers that write the maps take most of the time: everything that needs no rights is
         // done while they are at it.
-        let entering = userns::begin(&self.paths, &self.maps)?;
+        let entering = self.enter()?;
         let plan = self.plan();
         let network = RunNetwork::plan(&self.containers, &self.record, &self.paths, &self.settings);
         let membership = entering.finish()?;
@@ -202,10 +202,11 @@ impl Container for Keeper {
         Ok(plan)
     }
 
-    fn created(&mut self, init: Pid) -> Result<(), Reason> {
-        let mut state = Stored::begin(init)?;
+    fn created(&mut self, created: &Created) -> Result<(), Reason> {
+        let mut state = Stored::begin(created.init)?;
         state.restarts = self.state.as_ref().map_or(0, |state| state.restarts);
-        state.cgroup = cgroup::own_path(init).unwrap_or_default();
+        state.cgroup =
+            created.cgroup.as_ref().map_or_else(String::new, |cgroup| cgroup.path().display().to_string());
         state.network = self.status.take();
         state.write(&self.dir)?;
         let monitor = state.monitor;
@@ -263,7 +264,8 @@ impl Container for Keeper {
         if again {
             state.restarts += 1;
         }
-        if self.record.lifecycle.auto_remove && !again {
+        let keep = StopMark::read(&self.dir).is_some_and(|mark| mark.keep);
+        if self.record.lifecycle.auto_remove && !again && !keep {
             self.remove();
         } else if let Err(error) = state.write(&self.dir) {
             // Without the file, readers see that both processes are gone and say so.
@@ -291,6 +293,21 @@ impl Container for Keeper {
 }
 
 impl Keeper {
+    /// Begins to enter the user's namespace: that of a container whose namespaces are joined, if there is one,
+    /// because the kernel lets only the owner's namespace and those above it join them.
+    fn enter(&self) -> Result<userns::Entering> {
+        for other in &self.record.dependencies {
+            let state = self.containers.state(other)?;
+            if let Some(monitor) =
+                state.stored.filter(|_| state.status.is_alive()).map(|stored| stored.monitor)
+                && let Some(pidfd) = monitor.open()?
+            {
+                return Ok(userns::begin_beside(monitor.pid.cast_unsigned(), pidfd.as_fd())?);
+            }
+        }
+        Ok(userns::begin(&self.paths, &self.maps)?)
+    }
+
     /// What the runtime has to do.
     fn plan(&self) -> Result<Plan> {
         let path = self.dir.join("spec.json");

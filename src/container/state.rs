@@ -105,7 +105,7 @@ pub struct Stored {
     /// How often the restart policy started it again.
     #[serde(default)]
     pub restarts: u32,
-    /// Its cgroup's path in the unified hierarchy, or empty where it has none of its own.
+    /// The directory of its cgroup, or empty where it has none of its own.
     #[serde(default)]
     pub cgroup: String,
     /// How it is connected.
@@ -251,15 +251,16 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
     let Some(stored) = stored else {
         return Ok(State { status: Status::Created, stored, stopped_by_user: false });
     };
-    let stop = dir.join(STOP);
-    let stopped_by_user = stop.exists();
+    let stop = StopMark::read(dir);
+    let stopped_by_user = stop.is_some();
     let status = match stored.phase {
         Phase::Exited => Status::Exited,
         _ if stored.boot_id != process::boot_id()? => Status::Exited,
         phase if phase != Phase::Restarting && stored.init.is_alive() => {
             if cgroup::is_frozen(&stored.cgroup) {
                 Status::Paused
-            } else if stopped_by_user && stopper_lives(&stop) {
+            } else if stop.is_some_and(|mark| mark.by.is_alive()) {
+                // A stop that was killed leaves a running container, not one that is "stopping" for ever.
                 Status::Stopping
             } else if phase == Phase::Initialized {
                 Status::Initialized
@@ -273,16 +274,26 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
     Ok(State { status, stored: Some(stored), stopped_by_user })
 }
 
-/// The file that says that a user asked for the stop; its content is who is at it.
+/// The file that says that a user asked for the stop: a [`StopMark`].
 pub(super) const STOP: &str = "stop";
 
-/// Whether the command that asked for the stop is still at it: one that was killed leaves a running
-/// container and not one that is "stopping" for ever.
-fn stopper_lives(stop: &Path) -> bool {
-    std::fs::read(stop)
-        .ok()
-        .and_then(|text| serde_json::from_slice::<ProcessRef>(&text).ok())
-        .is_some_and(|stopper| stopper.is_alive())
+/// Who asked for a stop.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct StopMark {
+    /// The command that is at it.
+    pub(super) by: ProcessRef,
+    /// It is going to start the container again.
+    pub(super) keep: bool,
+}
+
+impl StopMark {
+    /// Reads the mark of the container in `dir`, if there is one.
+    pub(super) fn read(dir: &Path) -> Option<Self> {
+        let text = std::fs::read(dir.join(STOP)).ok()?;
+        // Whatever is in it, the file says that a stop was asked for.
+        Some(serde_json::from_slice(&text).unwrap_or_default())
+    }
 }
 
 #[cfg(test)]

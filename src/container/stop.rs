@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 
-use super::state::{Phase, ProcessRef, STOP, Stored};
+use super::state::{Phase, ProcessRef, STOP, StopMark, Stored};
 use super::{Containers, Error, Record, Result, State, Status, cgroup};
 use crate::kernel::file::{self, Durability};
 use crate::kernel::poll;
@@ -24,6 +24,8 @@ pub struct StopRequest {
     pub timeout: Option<Duration>,
     /// A user asks: the restart policy does not apply.
     pub by_user: bool,
+    /// It is going to be started again: `--rm` does not apply.
+    pub keep: bool,
 }
 
 /// How a stop went.
@@ -54,7 +56,7 @@ impl Containers {
         let state = self.state_or_unknown(&record.id);
         if request.by_user && state.stored.is_some() {
             // Also when nothing runs right now: a restart may be pending.
-            self.mark_stopped(record)?;
+            self.mark_stopped(record, request.keep)?;
         }
         let Some((stored, pidfd)) = self.open_init(&state)? else {
             self.await_exit(record, Some(MONITOR_PATIENCE))?;
@@ -102,7 +104,7 @@ impl Containers {
         // podman takes every signal for a request to end; one that means "reload" is none.
         let ends = [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, record.lifecycle.stop_signal];
         if ends.contains(&number) {
-            self.mark_stopped(record)?;
+            self.mark_stopped(record, false)?;
         }
         if number != libc::SIGKILL {
             return send(&pidfd, number);
@@ -113,8 +115,9 @@ impl Containers {
     }
 
     /// Notes that a user asked for the end.
-    fn mark_stopped(&self, record: &Record) -> Result<()> {
-        let text = serde_json::to_vec(&ProcessRef::current()?).expect("numbers are always JSON");
+    fn mark_stopped(&self, record: &Record, keep: bool) -> Result<()> {
+        let mark = StopMark { by: ProcessRef::current()?, keep };
+        let text = serde_json::to_vec(&mark).expect("numbers are always JSON");
         let mode = Mode::RUSR | Mode::WUSR;
         let written =
             file::write_atomic(&self.dir(&record.id), OsStr::new(STOP), &text, mode, Durability::None);
@@ -137,7 +140,7 @@ impl Containers {
     /// with which its pid namespace ends.
     fn kill_all(&self, stored: &Stored, pidfd: &OwnedFd) -> Result<()> {
         send(pidfd, libc::SIGKILL)?;
-        cgroup::kill(&stored.cgroup)?;
+        cgroup::kill(&stored.cgroup);
         Ok(())
     }
 

@@ -38,7 +38,7 @@ use std::time::{Duration, Instant};
 use crate::kernel::process::{self, ExitStatus, Fork, Pid};
 use crate::kernel::signal::{self, SignalFd, SignalSet};
 use crate::kernel::{descriptor, memory, prctl, socket};
-use crate::runtime::{self, Host, Io, Plan, Running, Streams};
+use crate::runtime::{self, Created, Host, Io, Plan, Running, Streams};
 
 use clients::Clients;
 use protocol::{Frame, Hello};
@@ -57,7 +57,7 @@ pub trait Container: Host {
     ///
     /// # Errors
     /// The process is ended then.
-    fn created(&mut self, init: Pid) -> Result<(), Reason>;
+    fn created(&mut self, created: &Created) -> Result<(), Reason>;
 
     /// The program runs.
     fn started(&mut self, init: Pid);
@@ -247,11 +247,13 @@ impl Beside {
                 let mut session = Session::new(self, clients, limit);
                 session.run(&running, &mut ends)
             };
-            // Restart delays are kept by the loop, so that clients and signals are served meanwhile.
-            let delay = match container.ended(status) {
+            let next = container.ended(status);
+            remove_cgroup(&running);
+            let delay = match next {
                 Next::End(code) => return Ok(code),
                 Next::Restart(delay) => delay,
             };
+            // The delay is kept by the loop, so that clients and signals are served meanwhile.
             Session::new(self, clients, None).idle(Instant::now() + delay);
             if self.ending {
                 return Ok(status.code());
@@ -289,7 +291,7 @@ impl Beside {
             (None, Some(master)) => streams::terminal(master)?,
             (None, None) => Ends::none(),
         };
-        container.created(created.init)?;
+        container.created(&created)?;
         let running = created.start()?;
         container.started(running.pid);
         Ok((running, ends))
@@ -309,6 +311,23 @@ impl Beside {
         if let Some(log) = &self.log {
             log.sync();
         }
+    }
+}
+
+/// Removes the cgroup of a run, with what may be left in it: without a pid namespace of its own, the container's
+/// other processes do not end with the first one.
+fn remove_cgroup(running: &Running) {
+    let Some(cgroup) = &running.cgroup else { return };
+    if cgroup.remove().is_ok() {
+        return;
+    }
+    // Before Linux 5.14 there is no such file, and an empty cgroup is no error.
+    let _ = cgroup.kill();
+    for _ in 0..50 {
+        if cgroup.remove().is_ok() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -10,7 +10,7 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -51,6 +51,16 @@ pub fn begin(paths: &Paths, maps: &UserMaps) -> Result<Entering> {
         MapKind::Full(writer) => Some(start_outsider(&maps.maps, writer)?),
     };
     Ok(Entering { membership: Membership::Made, outsider })
+}
+
+/// As [`begin`], but joins the namespace that one process is in: those of other holders are as
+/// good for everything but joining further namespaces of its containers.
+pub fn begin_beside(pid: u32, pidfd: BorrowedFd<'_>) -> Result<Entering> {
+    if inside() {
+        return Ok(Entering { membership: Membership::Already, outsider: None });
+    }
+    ns::enter_process(pidfd, USER)?;
+    Ok(Entering { membership: Membership::Joined { pid }, outsider: None })
 }
 
 /// A process on its way into H.

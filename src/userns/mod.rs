@@ -11,7 +11,7 @@ pub mod maps;
 
 use crate::config::subid;
 
-pub use enter::{Entering, begin, enter};
+pub use enter::{Entering, begin, begin_beside, enter};
 pub use error::{Error, Result};
 pub use holder::{HolderRecord, register_holder};
 pub use maps::{MapKind, MapWriter, SingleReason, UserMaps, user_maps};

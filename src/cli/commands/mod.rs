@@ -11,18 +11,23 @@ use super::exit::ExitStatus;
 use super::ui::Ui;
 use crate::engine::Engine;
 
+pub mod attach;
 pub mod completion;
 pub mod container;
 pub mod info;
 pub mod internals;
 pub mod kill;
+pub mod logs;
 pub mod network;
 pub mod pause;
 pub mod pod;
 pub mod port;
+pub mod ps;
 pub mod pull;
 pub mod rename;
+pub mod restart;
 pub mod rm;
+pub mod start;
 pub mod stop;
 pub mod unshare;
 pub mod version;
@@ -98,6 +103,7 @@ macro_rules! commands {
 }
 
 commands! {
+    attach: "attach", "container attach" => Caller;
     completion: "completion" => Caller;
     container::exists: "container exists" => Caller;
     container::prune: "container prune" => User;
@@ -105,6 +111,7 @@ commands! {
     internals::generate: "internals generate" => Caller;
     internals::hello: "internals hello" => Caller;
     kill: "kill", "container kill" => Caller;
+    logs: "logs", "container logs" => Caller;
     network::create: "network create" => Caller;
     network::exists: "network exists" => Caller;
     network::inspect: "network inspect" => Caller;
@@ -119,9 +126,12 @@ commands! {
     pod::prune: "pod prune" => Caller;
     pod::rm: "pod rm" => Caller;
     port: "port", "container port" => Caller;
+    ps: "ps", "container ps|list|ls" => Caller;
     pull: "pull", "image pull" => User;
     rename: "rename", "container rename" => Caller;
+    restart: "restart", "container restart" => Caller;
     rm: "rm", "container rm" => User;
+    start: "start", "container start" => Caller;
     stop: "stop", "container stop" => Caller;
     unshare: "unshare" => Caller;
     version: "version" => Caller;

@@ -57,7 +57,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
     };
     named.check()?;
     let containers = engine.containers()?;
-    let request = StopRequest { timeout: args.time.map(seconds), by_user: true };
+    let request = StopRequest { timeout: args.time.map(seconds), by_user: true, keep: false };
     let selected = named.find(&containers)?;
     for_each(ui, selected, |ui, record| {
         let stopped = containers.stop(record, request)?;

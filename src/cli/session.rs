@@ -1,0 +1,164 @@
+//! Starting containers from the command line, and staying attached to them.
+
+use std::os::fd::OwnedFd;
+
+use super::error::{CommandError, Result};
+use super::exit::ExitStatus;
+use super::ui::Ui;
+use crate::container::network::Settings;
+use crate::container::start::StartOptions;
+use crate::container::{Containers, Record, Status};
+use crate::engine::Engine;
+use crate::kernel::file::Flock;
+use crate::kernel::{signal, tty};
+use crate::monitor::client::{Connection, Options, Outcome, Start, Wanted};
+use crate::monitor::keys::DetachKeys;
+
+/// How a command takes part in a container's streams.
+#[derive(Debug, Clone)]
+pub struct Attachment {
+    /// The streams.
+    pub wanted: Wanted,
+    /// What detaches from a terminal.
+    pub detach_keys: DetachKeys,
+    /// Signals are passed on.
+    pub proxy_signals: bool,
+}
+
+/// Reads `--detach-keys`, or the configured ones.
+///
+/// # Errors
+/// When they name no keys.
+pub fn detach_keys(engine: &Engine, given: Option<&str>) -> Result<DetachKeys> {
+    let text = match given {
+        Some(text) => text,
+        None => &engine.config()?.engine.detach_keys,
+    };
+    DetachKeys::parse(text).map_err(|error| CommandError::new(error.to_string()))
+}
+
+/// Starts a container whose lock is held; `Ok` once its program runs. Containers that it depends on are
+/// started first. `extra` become its descriptors 3 and following.
+///
+/// # Errors
+/// Why it does not run; the exit code is that of `run`.
+pub fn start(
+    ui: &mut Ui,
+    engine: &Engine,
+    record: &Record,
+    lock: Flock,
+    wanted: Wanted,
+    extra: Vec<OwnedFd>,
+) -> Result<Connection> {
+    start_dependencies(ui, engine, record, &mut Vec::new())?;
+    start_alone(ui, engine, record, lock, wanted, extra)
+}
+
+/// Starts what `record` depends on, as far as it does not run.
+fn start_dependencies(ui: &mut Ui, engine: &Engine, record: &Record, path: &mut Vec<String>) -> Result<()> {
+    let containers = engine.containers()?;
+    for id in &record.dependencies {
+        if path.iter().any(|other| other == id.as_str()) {
+            return Err(CommandError::new(format!("container {id} depends on itself")));
+        }
+        let Some(other) = containers.record(id)? else {
+            return Err(CommandError::new(format!("container {id}, which {} needs, is gone", record.id)));
+        };
+        if containers.state(id)?.status.is_alive() {
+            continue;
+        }
+        path.push(record.id.to_string());
+        start_dependencies(ui, engine, &other, path)?;
+        path.pop();
+        let lock = containers.lock(id)?;
+        // Somebody else may have started it while we waited for the lock.
+        if !containers.state(id)?.status.is_alive() {
+            start_alone(ui, engine, &other, lock, Wanted::NOTHING, Vec::new())
+                .map_err(|error| error.context(format_args!("starting dependency {id}")))?;
+        }
+    }
+    Ok(())
+}
+
+fn start_alone(
+    ui: &mut Ui,
+    engine: &Engine,
+    record: &Record,
+    lock: Flock,
+    wanted: Wanted,
+    extra: Vec<OwnedFd>,
+) -> Result<Connection> {
+    let stdin = std::io::stdin();
+    let size = if record.process.terminal { tty::window_size(&stdin).ok() } else { None };
+    let options = StartOptions {
+        wanted,
+        size: size.map(|size| (size.columns, size.rows)).filter(|size| *size != (0, 0)),
+        extra,
+        settings: Settings { config: engine.config()?.clone(), env: engine.env().clone() },
+        describe: CommandError::describe_failure,
+    };
+    // What is buffered would be written twice.
+    ui.flush()?;
+    let mut connection =
+        engine.containers()?.start(engine.paths()?, engine.user_maps(), record, lock, options)?;
+    match connection.wait_started()? {
+        Start::Running(_) => Ok(connection),
+        Start::Failed(failure) => Err(failure.into()),
+        Start::Lost => {
+            // It cannot have run long: the state says whether it ran at all.
+            Err(CommandError::new("the container's monitor ended before the container was started"))
+        }
+    }
+}
+
+/// Stays attached until the container ends, and returns its exit code; 0 when the user detaches.
+///
+/// # Errors
+/// When the terminal or the connection fails.
+pub fn follow(
+    ui: &mut Ui,
+    containers: &Containers,
+    record: &Record,
+    connection: Connection,
+    attachment: &Attachment,
+) -> Result<ExitStatus> {
+    ui.flush()?;
+    let options = Options {
+        wanted: attachment.wanted,
+        terminal: record.process.terminal,
+        detach_keys: attachment.detach_keys.clone(),
+        proxy_signals: attachment.proxy_signals,
+    };
+    Ok(match connection.attach(&options)? {
+        Outcome::Exited(code) => exit_status(code),
+        Outcome::Detached => ExitStatus::SUCCESS,
+        Outcome::ReaderGone => die_of(libc::SIGPIPE),
+        Outcome::Signal(number) => die_of(number),
+        Outcome::Lost => {
+            let state = containers.await_exit(record, None)?;
+            return match state {
+                Some(state) if state.status == Status::Exited && state.exit_code() >= 0 => {
+                    Ok(exit_status(state.exit_code()))
+                }
+                _ => Err(CommandError::new(format!(
+                    "the monitor of container {} ended before the container; the exit code is not known",
+                    record.id
+                ))),
+            };
+        }
+    })
+}
+
+/// The exit code of a container as that of this process.
+#[must_use]
+pub fn exit_status(code: i32) -> ExitStatus {
+    u8::try_from(code).map_or(ExitStatus::ERROR, ExitStatus::from_code)
+}
+
+/// Ends this process by a signal, as if nothing had caught it.
+fn die_of(number: i32) -> ExitStatus {
+    signal::restore_default(number);
+    signal::raise(number);
+    // A signal that does not end a process.
+    exit_status(128 + number)
+}
