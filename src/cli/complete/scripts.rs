@@ -150,7 +150,7 @@ function __%FUNCTION%_complete
         __fish_complete_directories $last
     else if set -q lines[1]
         for line in $lines
-            echo $prefix$line
+            echo "$prefix$line"
         end
     else if test (math "bitand($directive, 4)") -eq 0
         __fish_complete_path $last
