@@ -60,10 +60,13 @@ impl Progress for PullProgress<'_> {
                 Some(bars) => bars.start(digest, size, offset),
                 None => self.ui.status(format_args!("Copying blob {digest}")),
             },
-            Event::BlobSkipped(digest) => match &mut self.bars {
-                Some(bars) => bars.skip(digest),
-                None => self.ui.status(format_args!("Copying blob {digest}")),
-            },
+            Event::BlobSkipped(digest) => {
+                let line = match &self.bars {
+                    Some(_) => format!("Copying blob {} skipped: already exists", short(digest)),
+                    None => format!("Copying blob {digest}"),
+                };
+                self.line(&line);
+            }
             Event::BlobProgress { digest, position } => {
                 if let Some(bars) = &mut self.bars {
                     bars.advance(digest, position);
@@ -141,16 +144,6 @@ impl Bars {
         // What an earlier attempt left must not count as speed.
         bar.set_position(offset);
         bar.reset_eta();
-        self.bars.insert(digest.clone(), bar);
-        self.draw();
-    }
-
-    fn skip(&mut self, digest: &Digest) {
-        let bar = self
-            .multi
-            .add(ProgressBar::no_length().with_style(style("Copying blob {prefix} skipped: already exists")));
-        bar.set_prefix(short(digest));
-        bar.finish();
         self.bars.insert(digest.clone(), bar);
         self.draw();
     }
