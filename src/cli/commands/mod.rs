@@ -29,6 +29,7 @@ pub mod restart;
 pub mod rm;
 pub mod start;
 pub mod stop;
+pub mod system;
 pub mod unshare;
 pub mod version;
 pub mod wait;
@@ -133,6 +134,9 @@ commands! {
     rm: "rm", "container rm" => User;
     start: "start", "container start" => Caller;
     stop: "stop", "container stop" => Caller;
+    system::df: "system df" => User;
+    system::prune: "system prune" => User;
+    system::reset: "system reset" => User;
     unshare: "unshare" => Caller;
     version: "version" => Caller;
     wait: "wait", "container wait" => Caller;
