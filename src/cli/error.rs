@@ -188,6 +188,7 @@ library_errors! {
     crate::engine::Error,
     crate::image::Error,
     crate::network::Error,
+    crate::runtime::instance::Error,
     crate::store::Error,
     crate::userns::Error,
     crate::volume::Error,

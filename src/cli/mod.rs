@@ -88,6 +88,9 @@ use invocation::Invocation;
 pub fn main() -> ExitCode {
     let mut words: Vec<OsString> = std::env::args_os().collect();
     let program = if words.is_empty() { OsString::new() } else { words.remove(0) };
+    if let Some(words) = commands::oci::words(&program, &words) {
+        return commands::oci::main(words);
+    }
     let mut ui = Ui::new(invocation::program_name(&program));
     let result = run(&mut ui, &words).and_then(|status| ui.flush().map(|()| status));
     let status = result.unwrap_or_else(|error| {

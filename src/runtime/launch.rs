@@ -450,19 +450,6 @@ fn join(joins: &[(Namespace, OwnedFd)], user: Option<&OwnedFd>) -> Result<()> {
     Ok(())
 }
 
-/// What is run when a container is deleted.
-///
-/// # Errors
-/// When a hook fails; the others are run all the same.
-pub fn run_post_stop_hooks(plan: &Plan) -> Result<()> {
-    let mut result = Ok(());
-    for hook in &plan.hooks.post_stop {
-        let ran = hooks::run(std::slice::from_ref(hook), &plan.identity, "stopped", 0);
-        result = result.and(ran);
-    }
-    result
-}
-
 /// What [`super::exec`] needs of this file.
 pub(super) fn finish_exec(child: Child) -> Result<Running> {
     let mut terminal = None;

@@ -4,7 +4,11 @@
 //! |---|---|
 //! | `plan` | the plan: plain data that says everything |
 //! | `spec` | OCI runtime spec to plan |
-//! | `launch` | the parent's side: clone, id maps, hooks, start, exec |
+//! | `launch`, `exec` | the parent's side: clone, id maps, hooks, start, exec |
+//! | `stage` | the child's side: the steps of `steps`, from the clone to the exec |
+//! | `cgroup` | cgroup v2 |
+//! | `seccomp` | profiles to filters |
+//! | `instance` | containers of the OCI command line, which other engines drive |
 //! | `files` | small files that the engine puts into the root |
 //! | `user` | users and groups by name, from the container's own files |
 
@@ -13,6 +17,7 @@ mod error;
 mod exec;
 pub mod files;
 mod hooks;
+pub mod instance;
 mod launch;
 mod maps;
 pub mod plan;
@@ -26,11 +31,11 @@ pub mod user;
 pub use cgroup::Cgroup;
 pub use error::{Error, HostError, Result};
 pub use exec::exec;
-pub use launch::{
-    Created, ExecPlan, Host, Io, NoHost, Running, Streams, create, create_detached, run_post_stop_hooks,
-    start_at,
-};
+pub use launch::{Created, ExecPlan, Host, Io, NoHost, Running, Streams, create, create_detached, start_at};
 pub use plan::{Plan, RootSource};
 pub use spec::{SPEC_VERSION, process_from_spec};
 pub use stage::resume;
 pub use user::UserLookup;
+
+#[cfg(test)]
+use spec::tests::plan as spec_for_tests;

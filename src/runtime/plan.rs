@@ -326,6 +326,8 @@ pub struct CgroupPlan {
     /// Where the spec wants it: absolute from the root of the hierarchy, or relative to the
     /// caller's cgroup. Without it the runtime chooses a child of the caller's cgroup.
     pub path: Option<PathBuf>,
+    /// Make none, also where one could be made.
+    pub disabled: bool,
     /// Controller files and what is written to them, such as `pids.max`.
     pub settings: Vec<(String, String)>,
     /// Whether the spec has rules for devices. In a user namespace no device node can be made,

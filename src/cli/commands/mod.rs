@@ -16,6 +16,7 @@ pub mod completion;
 pub mod container;
 pub mod info;
 pub mod internals;
+pub mod oci;
 pub mod kill;
 pub mod logs;
 pub mod network;
@@ -81,7 +82,6 @@ pub static GROUPS: &[Group] = &[
     group("secret", "Manage secrets"),
     group("system", "Manage the system"),
     group("volume", "Manage volumes"),
-    Group { name: "oci", about: "Run containers from OCI bundles (the runtime command line)", hidden: true },
     Group { name: "internals", about: "What rbox calls itself with", hidden: true },
 ];
 

@@ -124,6 +124,9 @@ fn remove_tree(path: &Path) -> io::Result<()> {
 /// Makes the cgroup of a container and applies its limits. `None` where there can be none
 /// and none is needed.
 pub(super) fn create(plan: &Plan) -> Result<Option<Cgroup>> {
+    if plan.cgroup.disabled {
+        return Ok(None);
+    }
     let made = make(plan);
     match made {
         Ok(cgroup) => Ok(Some(cgroup)),

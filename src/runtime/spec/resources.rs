@@ -17,6 +17,7 @@ pub(super) fn cgroup(linux: &Linux) -> Result<CgroupPlan> {
     let resources = linux.resources().as_ref();
     Ok(CgroupPlan {
         path,
+        disabled: false,
         settings: resources.map(settings).transpose()?.unwrap_or_default(),
         device_rules: resources
             .and_then(|resources| resources.devices().as_ref())

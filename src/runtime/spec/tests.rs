@@ -87,3 +87,8 @@ fn wrong_specs_are_refused_with_their_place() {
         assert!(error.starts_with(&format!("invalid {place}")), "{place}: {error}");
     }
 }
+
+/// A plan as an engine's spec makes it.
+pub(in crate::runtime) fn plan() -> Plan {
+    plan_with(|_| {}).unwrap()
+}

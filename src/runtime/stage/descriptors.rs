@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, OFlags};
 
 use crate::kernel::{self, process, socket};
 
@@ -82,6 +82,9 @@ pub(super) fn accept(listener: OwnedFd) -> Result<OwnedFd> {
     loop {
         kernel::poll::readable(listener.as_fd(), None)?;
         if let Some(connection) = socket::accept(listener.as_fd())? {
+            // Accepted connections do not wait; this one is read as the channel is.
+            rustix::fs::fcntl_setfl(&connection, OFlags::empty())
+                .map_err(|errno| kernel::Error::call("fcntl(F_SETFL)", "", errno))?;
             return Ok(connection);
         }
     }

@@ -1,0 +1,203 @@
+//! `create` and `run`.
+
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use oci_spec::runtime::Spec;
+
+use super::Context;
+use super::relay::{self, Relay};
+use crate::cli::error::{CommandError, Result};
+use crate::cli::exit::ExitStatus;
+use crate::kernel::process::{Pid, adopt_descriptor};
+use crate::kernel::{file, socket};
+use crate::runtime::instance::{Record, Reservation};
+use crate::runtime::{self, Io, NoHost, Plan, Streams};
+
+/// The largest spec that is read.
+const MAX_SPEC: u64 = 64 << 20;
+
+/// What `create` and `run` have in common.
+#[derive(Debug, clap::Args)]
+pub(super) struct BundleArgs {
+    /// Directory with config.json and the root file system
+    #[arg(long, short, value_name = "DIR", default_value = ".")]
+    bundle: PathBuf,
+    /// Spec to use instead of the bundle's config.json
+    #[arg(long, short = 'f', value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// File to write the pid of the first process to
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Socket to send the terminal's master to
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// Pass this many descriptors, from 3 on, to the program
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    /// Use chroot instead of pivot_root
+    #[arg(long)]
+    no_pivot: bool,
+    /// Keep the caller's session keyring
+    #[arg(long)]
+    no_new_keyring: bool,
+    /// Ignored: orphans are never given to the runtime
+    #[arg(long, hide = true)]
+    no_subreaper: bool,
+    /// Id of the container
+    id: String,
+}
+
+/// Arguments of `create`.
+#[derive(Debug, clap::Args)]
+pub(super) struct CreateArgs {
+    #[command(flatten)]
+    bundle: BundleArgs,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    bundle: BundleArgs,
+    /// Return as soon as the program runs
+    #[arg(long, short)]
+    detach: bool,
+    /// Do not delete the container when its program has ended
+    #[arg(long)]
+    keep: bool,
+}
+
+/// A container about to be made.
+struct Prepared {
+    plan: Plan,
+    spec: Vec<u8>,
+    reservation: Reservation,
+    io: Io,
+}
+
+pub(super) fn create(context: &mut Context, args: &CreateArgs, cgroups: bool) -> Result<ExitStatus> {
+    let args = &args.bundle;
+    let prepared = prepare(context, args, cgroups)?;
+    if prepared.plan.process.terminal && args.console_socket.is_none() {
+        return Err(CommandError::new("a terminal needs --console-socket"));
+    }
+    let listener = prepared.reservation.listen()?;
+    let created = runtime::create_detached(&prepared.plan, prepared.io, &mut NoHost, listener)?;
+    let cgroup = created.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
+    let record = Record::new(&prepared.plan, created.init, cgroup, Timestamp::now().to_string())?;
+    if let (Some(path), Some(master)) = (&args.console_socket, &created.terminal) {
+        send_terminal(path, master)?;
+    }
+    write_pid_file(args.pid_file.as_deref(), created.init)?;
+    prepared.reservation.commit(&record, &prepared.spec)?;
+    let _ = created.detach();
+    Ok(ExitStatus::SUCCESS)
+}
+
+pub(super) fn run(context: &mut Context, args: &RunArgs, cgroups: bool) -> Result<ExitStatus> {
+    let bundle = &args.bundle;
+    let prepared = prepare(context, bundle, cgroups)?;
+    let instances = context.instances()?;
+    context.ui.flush()?;
+    if args.detach && prepared.plan.process.terminal && bundle.console_socket.is_none() {
+        return Err(CommandError::new("a terminal needs --console-socket with --detach"));
+    }
+    let relay = Relay::begin()?;
+    let created = runtime::create(&prepared.plan, prepared.io, &mut NoHost)?;
+    let cgroup = created.cgroup.as_ref().map(|cgroup| cgroup.path().to_owned());
+    let record = Record::new(&prepared.plan, created.init, cgroup, Timestamp::now().to_string())?;
+    if let (Some(path), Some(master)) = (&bundle.console_socket, &created.terminal) {
+        send_terminal(path, master)?;
+    }
+    write_pid_file(bundle.pid_file.as_deref(), created.init)?;
+    prepared.reservation.commit(&record, &prepared.spec)?;
+    let running = match created.start() {
+        Ok(running) => running,
+        Err(error) => {
+            let _ = instances.delete(&bundle.id, true);
+            return Err(error.into());
+        }
+    };
+    if args.detach {
+        return Ok(ExitStatus::SUCCESS);
+    }
+    let terminal = if bundle.console_socket.is_some() { None } else { running.terminal.as_ref() };
+    let status = relay.until_end(running.pidfd.as_fd(), terminal.map(AsFd::as_fd))?;
+    if !args.keep {
+        instances.delete(&bundle.id, true)?;
+    }
+    Ok(relay::exit_status(status))
+}
+
+fn prepare(context: &mut Context, args: &BundleArgs, cgroups: bool) -> Result<Prepared> {
+    if args.no_pivot {
+        return Err(CommandError::new("not supported yet: --no-pivot (a chroot can be left)"));
+    }
+    let bundle = absolute(&args.bundle)?;
+    let config = args.config.clone().unwrap_or_else(|| bundle.join("config.json"));
+    let bytes = file::read_limited(&config, MAX_SPEC)?;
+    let spec: Spec = serde_json::from_slice(&bytes)
+        .map_err(|error| CommandError::new(format!("{}: {error}", config.display())))?;
+    let mut plan = Plan::from_spec(&spec, &bundle, None)?;
+    plan.identity.id.clone_from(&args.id);
+    plan.new_keyring = !args.no_new_keyring;
+    if !cgroups {
+        if !plan.cgroup.settings.is_empty() {
+            return Err(CommandError::new("resource limits need a cgroup, but --cgroup-manager is disabled"));
+        }
+        plan.cgroup.disabled = true;
+    }
+    let io = io(&plan, args.preserve_fds)?;
+    Ok(Prepared { reservation: context.instances()?.reserve(&args.id)?, plan, spec: bytes, io })
+}
+
+fn io(plan: &Plan, preserve_fds: u32) -> Result<Io> {
+    let streams = if plan.process.terminal {
+        Streams::Terminal { size: plan.process.console_size.or_else(relay::terminal_size) }
+    } else {
+        Streams::Inherit
+    };
+    Ok(Io { streams, extra: preserved(preserve_fds)? })
+}
+
+/// The caller's descriptors from 3 on.
+pub(super) fn preserved(count: u32) -> Result<Vec<OwnedFd>> {
+    if count > 1024 {
+        return Err(CommandError::new("--preserve-fds is above 1024"));
+    }
+    (3..3 + count as i32)
+        .map(|number| {
+            adopt_descriptor(number).map_err(|error| {
+                CommandError::from(error).context(format!("--preserve-fds: descriptor {number}"))
+            })
+        })
+        .collect()
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    std::path::absolute(path).map_err(|error| CommandError::new(format!("{}: {error}", path.display())))
+}
+
+/// Sends the master of a terminal as runc and crun do: with one message that names it.
+pub(super) fn send_terminal(path: &Path, master: &OwnedFd) -> Result<()> {
+    let socket = socket::connect(path)?;
+    Ok(socket::send_with_fds(socket.as_fd(), b"/dev/ptmx", &[master.as_fd()])?)
+}
+
+/// Written beside and renamed, because the reader may be waiting for it.
+pub(super) fn write_pid_file(path: Option<&Path>, pid: Pid) -> Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let path = absolute(path)?;
+    let temporary = path.with_extension(format!("{}.tmp", std::process::id()));
+    let text = pid.as_raw_nonzero().to_string();
+    let written = fs::File::create_new(&temporary)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, text.as_bytes()))
+        .and_then(|()| fs::rename(&temporary, &path));
+    written.map_err(|error| {
+        let _ = fs::remove_file(&temporary);
+        CommandError::new(format!("cannot write the pid file {}: {error}", path.display()))
+    })
+}

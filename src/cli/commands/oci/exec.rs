@@ -1,0 +1,153 @@
+//! `exec`.
+
+use std::os::fd::AsFd;
+use std::path::PathBuf;
+
+use oci_spec::runtime::{Capability, LinuxCapabilities, Process as SpecProcess};
+
+use super::Context;
+use super::create::{preserved, send_terminal, write_pid_file};
+use super::relay::{self, Relay};
+use crate::cli::error::{CommandError, Result};
+use crate::cli::exit::ExitStatus;
+use crate::kernel::file;
+use crate::kernel::process::Pid;
+use crate::runtime::instance::Error;
+use crate::runtime::{self, ExecPlan, Io, Streams, UserLookup, seccomp};
+
+/// Arguments of `exec`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ExecArgs {
+    /// File with the `process` section of a spec, instead of a command
+    #[arg(long, short, value_name = "FILE")]
+    process: Option<PathBuf>,
+    /// Socket to send the terminal's master to
+    #[arg(long, value_name = "SOCKET")]
+    console_socket: Option<PathBuf>,
+    /// File to write the pid to
+    #[arg(long, value_name = "FILE")]
+    pid_file: Option<PathBuf>,
+    /// Give the program a terminal
+    #[arg(long, short)]
+    tty: bool,
+    /// Return as soon as the program runs
+    #[arg(long, short)]
+    detach: bool,
+    /// USER[:GROUP] to run as, by name or number
+    #[arg(long, short, value_name = "USER")]
+    user: Option<String>,
+    /// Working directory
+    #[arg(long, value_name = "DIR")]
+    cwd: Option<PathBuf>,
+    /// NAME=VALUE to add to the environment (can be repeated)
+    #[arg(long, short, value_name = "ENV")]
+    env: Vec<String>,
+    /// Capability to add (can be repeated)
+    #[arg(long, short, value_name = "CAP")]
+    cap: Vec<String>,
+    /// No exec gains privileges
+    #[arg(long)]
+    no_new_privs: bool,
+    /// Pass this many descriptors, from 3 on, to the program
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    preserve_fds: u32,
+    /// cgroup below the container's
+    #[arg(long, value_name = "PATH", hide = true)]
+    cgroup: Option<String>,
+    /// Id of the container
+    id: String,
+    /// The command
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
+
+pub(super) fn exec(context: &mut Context, args: &ExecArgs) -> Result<ExitStatus> {
+    if args.cgroup.is_some() {
+        return Err(CommandError::new("not supported yet: exec --cgroup"));
+    }
+    let instances = context.instances()?;
+    let record = instances.load(&args.id)?;
+    let target = record.open()?.ok_or_else(|| Error::Stopped { id: args.id.clone() })?;
+    let spec = instances.spec(&args.id)?;
+    let mut process = process(args, spec.process().clone())?;
+    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
+    process.seccomp = filter.map(seccomp::compile_spec).transpose()?;
+    let streams = if process.terminal {
+        Streams::Terminal { size: process.console_size.or_else(relay::terminal_size) }
+    } else {
+        Streams::Inherit
+    };
+    if process.terminal && args.detach && args.console_socket.is_none() {
+        return Err(CommandError::new("a terminal needs --console-socket with --detach"));
+    }
+    let target_pid = Pid::from_raw(record.pid).ok_or_else(|| Error::Stopped { id: args.id.clone() })?;
+    let io = Io { streams, extra: preserved(args.preserve_fds)? };
+    context.ui.flush()?;
+    let relay = Relay::begin()?;
+    let running = runtime::exec(&ExecPlan { target, target_pid, process }, io)?;
+    if let (Some(path), Some(master)) = (&args.console_socket, &running.terminal) {
+        send_terminal(path, master)?;
+    }
+    write_pid_file(args.pid_file.as_deref(), running.pid)?;
+    if args.detach {
+        return Ok(ExitStatus::SUCCESS);
+    }
+    let terminal = if args.console_socket.is_some() { None } else { running.terminal.as_ref() };
+    Ok(relay::exit_status(relay.until_end(running.pidfd.as_fd(), terminal.map(AsFd::as_fd))?))
+}
+
+/// The process file, or the container's own process with another command.
+fn process(args: &ExecArgs, own: Option<SpecProcess>) -> Result<runtime::plan::Process> {
+    let mut spec = match &args.process {
+        Some(path) => {
+            let bytes = file::read_limited(path, 64 << 20)?;
+            serde_json::from_slice(&bytes)
+                .map_err(|error| CommandError::new(format!("{}: {error}", path.display())))?
+        }
+        None => own.unwrap_or_default(),
+    };
+    if args.process.is_none() {
+        spec.set_args(Some(args.command.clone())).set_terminal(Some(args.tty));
+    } else if args.tty {
+        spec.set_terminal(Some(true));
+    }
+    if let Some(cwd) = &args.cwd {
+        spec.set_cwd(cwd.clone());
+    }
+    if args.no_new_privs {
+        spec.set_no_new_privileges(Some(true));
+    }
+    let mut environment = spec.env().clone().unwrap_or_default();
+    environment.extend(args.env.iter().cloned());
+    spec.set_env(Some(environment));
+    add_capabilities(&mut spec, &args.cap)?;
+    let mut process = runtime::process_from_spec(&spec)?;
+    process.create_cwd = false;
+    if let Some(user) = &args.user {
+        process.lookup = Some(UserLookup { user: user.clone(), ..UserLookup::default() });
+    }
+    Ok(process)
+}
+
+fn add_capabilities(spec: &mut SpecProcess, names: &[String]) -> Result<()> {
+    if names.is_empty() {
+        return Ok(());
+    }
+    let mut sets = spec.capabilities().clone().unwrap_or_else(LinuxCapabilities::default);
+    for name in names {
+        let short = name.to_ascii_uppercase();
+        let short = short.strip_prefix("CAP_").unwrap_or(&short);
+        let capability: Capability = serde_json::from_value(format!("CAP_{short}").into())
+            .map_err(|_| CommandError::new(format!("unknown capability `{name}`")))?;
+        let with = |set: &Option<std::collections::HashSet<Capability>>| {
+            let mut set = set.clone().unwrap_or_default();
+            set.insert(capability);
+            Some(set)
+        };
+        let (bounding, effective, permitted) =
+            (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
+        sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+    }
+    spec.set_capabilities(Some(sets));
+    Ok(())
+}
