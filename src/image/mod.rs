@@ -5,6 +5,8 @@ pub mod auth;
 pub mod config;
 pub mod decompress;
 pub mod error;
+pub mod filter;
+pub mod local;
 pub mod manifest;
 pub mod platform;
 pub mod progress;

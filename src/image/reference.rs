@@ -88,6 +88,14 @@ impl Reference {
         Ok(Self { domain: domain.to_owned(), path, tag: tag.map(ToOwned::to_owned), digest })
     }
 
+    /// Parses a name that is given to an image here: without a domain it belongs to `localhost`.
+    pub fn parse_local(text: &str) -> Result<Self, ReferenceError> {
+        if is_short_name(text) && !is_identifier(text) {
+            return Self::parse(&format!("{LOCALHOST}/{text}"));
+        }
+        Self::parse(text)
+    }
+
     /// The registry's name: a host, with a port where one was given.
     #[must_use]
     pub fn domain(&self) -> &str {
@@ -371,6 +379,19 @@ mod tests {
         assert!(Reference::parse(&format!("x.io/{}", "a".repeat(250))).is_ok());
         assert!(Reference::parse(&format!("a:{}", "t".repeat(128))).is_ok());
         assert_eq!(Reference::parse(&format!("a:{}", "t".repeat(129))), Err(E::Tag));
+    }
+
+    #[test]
+    fn local_names_belong_to_localhost() {
+        for (text, name) in [
+            ("a", "localhost/a"),
+            ("a/b:1", "localhost/a/b:1"),
+            ("q.io/a", "q.io/a"),
+            ("localhost/a", "localhost/a"),
+        ] {
+            assert_eq!(Reference::parse_local(text).unwrap().to_string(), name);
+        }
+        assert!(Reference::parse_local(HEX).is_err());
     }
 
     #[test]

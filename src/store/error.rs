@@ -63,7 +63,7 @@ pub enum Error {
         candidates: Vec<String>,
     },
     /// The image is in use.
-    #[error("image used by {}: image is in use by a container", users.join(", "))]
+    #[error("image used by {}: image is in use by a container: consider listing external containers and force-removing image", users.join(", "))]
     InUse {
         /// Ids of the containers.
         users: Vec<String>,

@@ -1,14 +1,32 @@
-//! Images in files.
+//! Images in files: `docker save` archives, OCI layouts in folders and archives, skopeo's `dir:`.
+//!
+//! | format | told by | names come from |
+//! |---|---|---|
+//! | OCI layout, folder or archive (also Docker's since version 25) | `oci-layout`, `index.json` | annotations |
+//! | docker-archive | `manifest.json` with a list | `RepoTags` |
+//! | dir | `manifest.json` with an object | nowhere |
+//!
+//! Names inside of an archive are keys of its own index and never host paths (S62). In a folder only names that rbox
+//! forms itself are opened, relative to the folder, by handle.
+
+mod bring;
+mod dir;
+mod docker;
+mod error;
+mod files;
+mod layout;
+mod load;
+mod save;
+mod spool;
+
+pub use error::ArchiveError;
+pub(crate) use load::load_source;
+pub use load::{LoadRequest, Loaded, load};
+pub use save::{SaveFormat, SaveImage, SaveRequest, SaveTarget, save};
 
 use std::path::PathBuf;
 
-use super::error::{Error, Result};
-use super::progress::Reporter;
-use super::pull::Context;
-use crate::config::ErrorKind;
-use crate::store::ImageId;
-
-/// A file or folder with images.
+/// A file or folder with images, as a name with a transport states it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A folder in the OCI image layout.
@@ -39,29 +57,15 @@ pub enum Source {
     },
 }
 
-/// Loads from a file.
-pub(crate) fn load_source(
-    _context: Context<'_>,
-    source: &Source,
-    _reporter: Reporter<'_>,
-) -> Result<Vec<ImageId>> {
-    Err(Error::Transport(format!("{source:?}")))
-}
-
-/// What is wrong with an archive.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
-    /// It cannot be read.
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-}
-
-impl ArchiveError {
-    /// Classifies the error.
+impl Source {
+    /// The file or folder.
     #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+    pub fn path(&self) -> &std::path::Path {
         match self {
-            Self::Io(_) => ErrorKind::Internal,
+            Self::OciLayout { path, .. }
+            | Self::OciArchive { path, .. }
+            | Self::DockerArchive { path, .. }
+            | Self::Dir { path } => path,
         }
     }
 }

@@ -20,6 +20,7 @@ pub(super) struct Input<R> {
     read: u64,
     max_bytes: u64,
     hasher: Hasher,
+    hashes: bool,
 }
 
 impl<R> std::fmt::Debug for Input<R> {
@@ -31,7 +32,22 @@ impl<R> std::fmt::Debug for Input<R> {
 impl<R: Read> Input<R> {
     pub(super) fn new(reader: R, max_bytes: u64) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
-        Self { reader, buffer, start: 0, end: 0, offset: 0, read: 0, max_bytes, hasher: Hasher::sha256() }
+        Self {
+            reader,
+            buffer,
+            start: 0,
+            end: 0,
+            offset: 0,
+            read: 0,
+            max_bytes,
+            hasher: Hasher::sha256(),
+            hashes: true,
+        }
+    }
+
+    /// Stops hashing, where nobody wants the digest.
+    pub(super) fn stop_hashing(&mut self) {
+        self.hashes = false;
     }
 
     /// How many bytes are in the buffer, after filling it if it was empty; 0 at the end of the stream.
@@ -47,7 +63,9 @@ impl<R: Read> Input<R> {
             if self.read > self.max_bytes {
                 return Err(Error::Limit { what: "bytes", limit: self.max_bytes });
             }
-            self.hasher.update(&self.buffer[..count]);
+            if self.hashes {
+                self.hasher.update(&self.buffer[..count]);
+            }
             (self.start, self.end) = (0, count);
         }
         Ok(self.end - self.start)

@@ -66,6 +66,13 @@ impl<R: Read> Archive<R> {
         Self { input, limits, entries: 0, ended: false, content: Content::default() }
     }
 
+    /// Starts to read an archive whose digest nobody wants: [`Self::finish`] then gives that of nothing.
+    pub fn without_digest(reader: R, limits: Limits) -> Self {
+        let mut archive = Self::new(reader, limits);
+        archive.input.stop_hashing();
+        archive
+    }
+
     /// The next entry, or nothing at the end of the archive. What was not read of the last one is skipped.
     pub fn next_entry(&mut self) -> Result<Option<Entry<'_, R>>, Error> {
         if self.ended {
@@ -360,6 +367,12 @@ impl<R: Read> Read for Entry<'_, R> {
 }
 
 impl<R> Entry<'_, R> {
+    /// Where the next byte of content stands in the stream.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.archive.input.offset
+    }
+
     /// How many zeros come before the next data.
     fn hole(&self) -> u64 {
         let content = &self.archive.content;

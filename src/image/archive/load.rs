@@ -1,0 +1,167 @@
+//! Load: every image of a file or folder into the store.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use super::files::{Content, Files};
+use super::layout::Failure;
+use super::{ArchiveError, Source, bring, dir, docker, layout, spool};
+use crate::image::error::{Error, Result};
+use crate::image::progress::{Event, Progress, Reporter};
+use crate::image::pull::Context;
+use crate::image::pull::layer::LayerJob;
+use crate::image::pull::write::{Documents, distinct};
+use crate::image::reference::Reference;
+use crate::kernel;
+use crate::store::{Digest, ImageId};
+
+/// What to load.
+#[derive(Debug)]
+pub enum LoadRequest {
+    /// A file or folder.
+    Path(PathBuf),
+    /// An open file, such as standard input.
+    File(File),
+}
+
+/// An image that was loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// Its id.
+    pub id: ImageId,
+    /// The names that it has now because of the archive.
+    pub names: Vec<String>,
+}
+
+/// An image in an archive.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Digest of what the archive's list names: an index or a manifest.
+    pub(super) top: Digest,
+    /// Names, as they stand there.
+    pub(super) names: Vec<String>,
+    pub(super) image: Packed,
+}
+
+/// An image's documents with where its layers are.
+#[derive(Debug)]
+pub(super) struct Packed {
+    pub(super) documents: Documents,
+    pub(super) contents: Vec<Content>,
+}
+
+/// Loads all images.
+pub fn load(context: Context<'_>, request: LoadRequest, progress: &mut dyn Progress) -> Result<Vec<Loaded>> {
+    let progress = RefCell::new(progress);
+    let reporter = Reporter::new(&progress);
+    let (path, files) = match request {
+        LoadRequest::Path(path) => {
+            let files = open(context, &path).map_err(|error| archive_error(Some(&path), error))?;
+            (Some(path), files)
+        }
+        LoadRequest::File(file) => {
+            let files = unpack(context, file).map_err(|error| archive_error(None, error))?;
+            (None, files)
+        }
+    };
+    let found = detect(&files).map_err(|failure| image_error(path.as_deref(), failure))?;
+    found.into_iter().map(|found| store(context, found, reporter)).collect()
+}
+
+/// Loads what a name with a transport means.
+pub(crate) fn load_source(
+    context: Context<'_>,
+    source: &Source,
+    reporter: Reporter<'_>,
+) -> Result<Vec<ImageId>> {
+    let path = source.path();
+    let files = open(context, path).map_err(|error| archive_error(Some(path), error))?;
+    let found = match source {
+        Source::OciLayout { reference, .. } | Source::OciArchive { reference, .. } => {
+            layout::images(&files, reference.as_deref(), None)
+        }
+        Source::DockerArchive { reference, .. } => docker::images(&files, reference.as_deref()),
+        Source::Dir { .. } => dir::image(&files).map(|found| vec![found]),
+    };
+    let found = found.map_err(|failure| image_error(Some(path), failure))?;
+    found.into_iter().map(|found| Ok(store(context, found, reporter)?.id)).collect()
+}
+
+fn open(context: Context<'_>, path: &Path) -> Result<Files, ArchiveError> {
+    let meta = std::fs::metadata(path).map_err(|error| kernel::Error::path("stat", path, error))?;
+    if meta.is_dir() {
+        return Files::folder(path);
+    }
+    let file = File::open(path).map_err(|error| kernel::Error::path("open", path, error))?;
+    unpack(context, file)
+}
+
+fn unpack(context: Context<'_>, file: File) -> Result<Files, ArchiveError> {
+    let file = spool::seekable(file, (context.config, context.env))?;
+    // Whatever is no archive is none of the formats, and that is what scripts look for.
+    Files::archive(file).map_err(|error| match error {
+        ArchiveError::Tar(error) => ArchiveError::Format(crate::image::error::chain(&error)),
+        other => other,
+    })
+}
+
+/// Finds out the format. Docker's archives since version 25 are OCI layouts too, which say more.
+fn detect(files: &Files) -> Result<Vec<Found>, Failure> {
+    if files.find("index.json")?.is_some() && files.find("oci-layout")?.is_some() {
+        return layout::images(files, None, None);
+    }
+    let Some(manifest) = files.find("manifest.json")? else {
+        return Err(ArchiveError::Format("neither index.json nor manifest.json is there".to_owned()).into());
+    };
+    let mut start = [0; 64];
+    let count = manifest.read_at(&mut start, 0).map_err(ArchiveError::from)?;
+    if start[..count].trim_ascii_start().starts_with(b"[") {
+        docker::images(files, None)
+    } else {
+        dir::image(files).map(|found| vec![found])
+    }
+}
+
+/// Stores one image and gives it its names.
+fn store(context: Context<'_>, found: Found, reporter: Reporter<'_>) -> Result<Loaded> {
+    let Found { top, names, image: Packed { documents, contents } } = found;
+    reporter.report(Event::Source);
+    let jobs = documents.layers()?;
+    let with_content = |job: LayerJob| {
+        let at = jobs.iter().position(|known| *known == job).expect("distinct jobs are some of all");
+        (job, contents[at].clone())
+    };
+    let work: Vec<_> = distinct(&jobs).into_iter().map(with_content).collect();
+    bring::bring_all(context, &work, reporter)?;
+    reporter.report(Event::Config(&documents.manifest.config.digest));
+    reporter.report(Event::Manifest);
+    let record = documents.write(context.store)?;
+    let mut given = Vec::new();
+    for name in names {
+        let reference =
+            Reference::parse_local(&name).map_err(|source| Error::Reference { text: name, source })?;
+        let name = reference.with_default_tag().to_string();
+        if let Some(before) = context.store.tag(&name, &record.id, Some(top.clone()))? {
+            let text = format!("{name} named image {} before", before.short());
+            reporter.report(Event::Warning(&text));
+        }
+        given.push(name);
+    }
+    Ok(Loaded { id: record.id, names: given })
+}
+
+fn archive_error(path: Option<&Path>, error: ArchiveError) -> Error {
+    Error::Archive { path: path.map(Path::to_owned), source: Box::new(error) }
+}
+
+fn image_error(path: Option<&Path>, failure: Failure) -> Error {
+    match failure {
+        Failure::Archive(error) => archive_error(path, error),
+        Failure::Platform(error) => *error,
+        Failure::Image(problem) => {
+            let image = path.map_or_else(|| "the archive".to_owned(), |path| path.display().to_string());
+            Error::Refused { image, problem }
+        }
+    }
+}
