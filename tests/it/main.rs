@@ -12,6 +12,7 @@
 
 mod support;
 
+mod command_line;
 mod host_conditions;
 mod hostile_images;
 mod hostile_registry;
