@@ -21,6 +21,7 @@ use super::{ContainerId, Containers, Error, Record, Result, Status, Time, cgroup
 use crate::config::Paths;
 use crate::kernel;
 use crate::kernel::file::Flock;
+use crate::kernel::idmap::split_along;
 use crate::kernel::process::{ExitStatus, Pid};
 use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
@@ -316,6 +317,10 @@ impl Keeper {
         let store = Store::open_at(&self.containers.data)?;
         let root = root_source(&store, &self.dir, &self.record.root)?;
         let mut plan = Plan::from_spec(&spec, &self.dir, Some(root))?;
+        if let UserNamespace::New(maps) = &mut plan.namespaces.user {
+            maps.uid = split_along(&maps.uid, &self.maps.maps.uid);
+            maps.gid = split_along(&maps.gid, &self.maps.maps.gid);
+        }
         self.join_others(&mut plan)?;
         let path = self.dir.join("request.json");
         if let Some(request) = super::lookup::read_json::<CreateRequest>(&path, 1)? {
