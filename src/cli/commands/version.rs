@@ -82,8 +82,9 @@ fn built() -> Timestamp {
 
 /// Prints the version of this program.
 pub fn exec(ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
+    let Args { format } = args;
     let report = Report { client: Version::current() };
-    match args.format.as_deref() {
+    match format.as_deref() {
         Some(format) if format::is_json(format) => format::print_json(ui, &report, Layout::LINE)?,
         // Old templates name the fields of the client, or those of a server that is the client.
         Some(format) => format::single(ui, "version", &report, format)

@@ -28,9 +28,9 @@ pub struct Args {
 
 /// Prints everything that is known.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-    let _ = args.debug;
+    let Args { debug: _, format } = args;
     let report = report::Info::collect(engine)?;
-    match args.format.as_deref() {
+    match format.as_deref() {
         Some(format) if format::is_json(format) => format::print_json(ui, &report, Layout::marshal(2))?,
         Some(format) => format::single_value(ui, "info", &with_go_names(Value::of(&report)), format)?,
         None => ui.text(&yaml(&report)?)?,

@@ -276,12 +276,11 @@ fn oci_runtime(engine: &Engine, config: &Config, own_path: &str) -> Runtime {
             version: format!("rbox {}\nspec: 1.3.0", env!("CARGO_PKG_VERSION")),
         },
         Some(runtime) => {
-            let configured = config.engine.runtimes.get(&runtime).into_iter().flatten();
+            let mut configured = config.engine.runtimes.get(&runtime).into_iter().flatten();
             let path = match Path::new(&runtime).is_absolute() {
                 true => Some(PathBuf::from(&runtime)),
                 false => configured
-                    .filter(|path| path.exists())
-                    .next()
+                    .find(|path| path.exists())
                     .cloned()
                     .or_else(|| engine.env().find_program(&runtime, [])),
             };

@@ -15,6 +15,7 @@ pub struct Args {
 
 /// Refuses.
 pub fn exec(_ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
-    let _ = args.name;
+    let Args { name } = args;
+    drop(name);
     Err(CommandError::new("not supported yet: user-defined networks"))
 }

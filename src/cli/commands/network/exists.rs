@@ -16,7 +16,8 @@ pub struct Args {
 
 /// Exits with 0 or 1.
 pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-    match super::find(engine, &args.network) {
+    let Args { network } = args;
+    match super::find(engine, &network) {
         Ok(_) => Ok(ExitStatus::SUCCESS),
         Err(error) if error.status() == ExitStatus::NO => Ok(ExitStatus::NO),
         Err(error) => Err(error),

@@ -34,9 +34,10 @@ struct Inspected {
 
 /// Prints the networks that there are, and fails for the others.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    let Args { format, networks } = args;
     let mut found = Vec::new();
     let mut missing = None;
-    for name in &args.networks {
+    for name in &networks {
         match super::find(engine, name) {
             Ok(network) => {
                 found.push(Inspected { network: View::of(&network), containers: BTreeMap::new() });
@@ -44,7 +45,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
             Err(error) => missing = Some(error.context(format_args!("network {name}"))),
         }
     }
-    format::objects(ui, "inspect", &found, args.format.as_deref())?;
+    format::objects(ui, "inspect", &found, format.as_deref())?;
     // podman ends with 125 here, and with 1 everywhere else.
     missing.map_or(Ok(ExitStatus::SUCCESS), |error| Err(error.with_status(ExitStatus::ERROR)))
 }

@@ -59,12 +59,13 @@ struct RowView {
 
 /// Prints the networks.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    let Args { filter, format, no_trunc, noheading, quiet } = args;
     let network = default_network(engine.config()?);
     let mut networks = Vec::new();
-    if passes(&network, &args.filter)? {
+    if passes(&network, &filter)? {
         networks.push(network);
     }
-    if args.quiet {
+    if quiet {
         for network in &networks {
             ui.data(&network.name)?;
         }
@@ -72,13 +73,13 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     }
     let list = List::new("ls", "{{.ID}}\t{{.Name}}\t{{.Driver}}")
         .headers(&[("ID", "NETWORK ID")])
-        .format(args.format.as_deref())
-        .no_heading(args.noheading);
+        .format(format.as_deref())
+        .no_heading(noheading);
     if list.is_json() {
         let views: Vec<View> = networks.iter().map(View::of).collect();
         list.json(ui, &views, Layout::marshal(2))?;
     } else {
-        let rows: Vec<Row> = networks.iter().map(|network| row(network, args.no_trunc)).collect();
+        let rows: Vec<Row> = networks.iter().map(|network| row(network, no_trunc)).collect();
         list.print(ui, &rows)?;
     }
     Ok(ExitStatus::SUCCESS)

@@ -22,7 +22,9 @@ pub struct Args {
 
 /// Removes nothing: the default network always stays.
 pub fn exec(ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
-    let Args { filter: _, force } = args;
+    let Args { filter, force } = args;
+    // What they choose from is empty.
+    drop(filter);
     if !force {
         confirm::ask(ui, "WARNING! This will remove all networks not used by at least one container.")?;
     }

@@ -24,18 +24,19 @@ pub struct Args {
 
 /// Refuses for the default network, and does not find others.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-    if args.time.is_some() && !args.force {
+    let Args { force, time, networks } = args;
+    if time.is_some() && !force {
         return Err(CommandError::new("--force option must be specified to use the --time option"));
     }
     let mut last = None;
     let mut status = ExitStatus::ERROR;
-    for name in &args.networks {
+    for name in &networks {
         match super::find(engine, name) {
             Ok(network) => {
                 let text = format!("default network {} cannot be removed", network.name);
                 report_earlier(ui, &mut last, CommandError::new(text));
             }
-            Err(error) if args.force && error.status() == ExitStatus::NO => {}
+            Err(error) if force && error.status() == ExitStatus::NO => {}
             Err(error) => {
                 status = error.status();
                 report_earlier(ui, &mut last, error);

@@ -18,6 +18,7 @@ pub struct Args {
 
 /// Refuses.
 pub fn exec(_ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
-    let _ = args.options;
+    let Args { options } = args;
+    drop(options);
     Err(CommandError::new("not supported yet: pods"))
 }

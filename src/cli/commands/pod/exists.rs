@@ -15,6 +15,7 @@ pub struct Args {
 
 /// Exits with 1.
 pub fn exec(_ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
-    let _ = args.pod;
+    let Args { pod } = args;
+    drop(pod);
     Ok(ExitStatus::NO)
 }

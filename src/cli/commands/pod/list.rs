@@ -48,7 +48,9 @@ pub struct Args {
 
 /// Prints an empty list.
 pub fn exec(ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
-    if args.quiet {
+    // All the others choose from or show what there is not.
+    let Args { quiet, format, noheading, .. } = args;
+    if quiet {
         return Ok(ExitStatus::SUCCESS);
     }
     let list = List::new(
@@ -56,13 +58,13 @@ pub fn exec(ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
         "{{.Id}}\t{{.Name}}\t{{.Status}}\t{{.Created}}\t{{.InfraID}}\t{{.NumberOfContainers}}",
     )
     .headers(&[("Id", "POD ID"), ("InfraID", "INFRA ID"), ("NumberOfContainers", "# OF CONTAINERS")])
-    .format(args.format.as_deref())
-    .no_heading(args.noheading);
+    .format(format.as_deref())
+    .no_heading(noheading);
     let none: [(); 0] = [];
     if list.is_json() {
-        list.json(ui, &none, Layout::marshal(2))?
+        list.json(ui, &none, Layout::marshal(2))?;
     } else {
-        list.print(ui, &none)?
+        list.print(ui, &none)?;
     }
     Ok(ExitStatus::SUCCESS)
 }

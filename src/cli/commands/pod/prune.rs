@@ -17,8 +17,8 @@ pub struct Args {
 }
 
 /// Removes nothing: there are no pods.
-pub fn exec(ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
-    if !args.force {
+pub fn exec(ui: &mut Ui, _engine: &Engine, Args { force }: Args) -> Result<ExitStatus> {
+    if !force {
         confirm::ask(ui, "WARNING! This will remove all stopped/exited pods..")?;
     }
     Ok(ExitStatus::SUCCESS)

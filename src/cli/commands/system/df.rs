@@ -61,10 +61,11 @@ impl Summary {
 
 /// Prints what images, containers and volumes take.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-    if args.verbose && args.format.is_some() {
+    let Args { format, verbose } = args;
+    if verbose && format.is_some() {
         return Err(CommandError::new("cannot combine --format and --verbose flags"));
     }
-    if args.verbose {
+    if verbose {
         return Err(CommandError::new("not supported yet: system df --verbose"));
     }
     let containers = engine.containers()?;
@@ -88,11 +89,11 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         volume_summary(engine, &records)?,
     ];
     let list = List::new("df", "{{.Type}}\t{{.Total}}\t{{.Active}}\t{{.Size}}\t{{.Reclaimable}}")
-        .format(args.format.as_deref());
+        .format(format.as_deref());
     if list.is_json() {
-        list.json(ui, &summaries, Layout::marshal(4))?
+        list.json(ui, &summaries, Layout::marshal(4))?;
     } else {
-        list.print(ui, &summaries)?
+        list.print(ui, &summaries)?;
     }
     Ok(ExitStatus::SUCCESS)
 }

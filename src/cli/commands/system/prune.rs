@@ -50,14 +50,15 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if !args.force && !confirm::ask(ui, &warning(&args))? {
         return Ok(ExitStatus::SUCCESS);
     }
+    let Args { all, filter, volumes, .. } = args;
     let mut pruning = Pruning { ui, engine, last: None, bytes: 0 };
-    pruning.containers(&args.filter)?;
-    if args.volumes {
+    pruning.containers(&filter)?;
+    if volumes {
         pruning.volumes()?;
     }
     // Filters name labels and times of containers; images have others.
-    if args.filter.is_empty() {
-        pruning.images(args.all)?;
+    if filter.is_empty() {
+        pruning.images(all)?;
     }
     let Pruning { ui, bytes, last, .. } = pruning;
     ui.data(format_args!("Total reclaimed space: {}", decimal_size(bytes)))?;

@@ -43,7 +43,7 @@ const DATA: [&str; 13] = [
 const RUN: [&str; 3] = ["containers", "locks", "pasta.json"];
 
 /// Removes everything.
-pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+pub fn exec(ui: &mut Ui, engine: &Engine, Args { force }: Args) -> Result<ExitStatus> {
     let paths = engine.paths()?;
     let warning = format!(
         "WARNING! This will remove:\n        - all containers\n        - all images\n        - all volumes\n        \
@@ -51,7 +51,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         paths.data.display().to_string(),
         paths.run.display().to_string()
     );
-    if !args.force && !confirm::ask(ui, &warning)? {
+    if !force && !confirm::ask(ui, &warning)? {
         return Ok(ExitStatus::SUCCESS);
     }
     let mut last = None;
