@@ -101,6 +101,39 @@ impl Drop for RawMode {
     }
 }
 
+/// Reads one line from the terminal `fd` without showing it: a password.
+///
+/// The terminal is raw meanwhile, so that a ctrl-C does not end the process with the echo off.
+///
+/// # Errors
+/// When `fd` is no terminal, cannot be read, or the user gives up (`Interrupted`).
+pub fn read_hidden_line(fd: impl AsFd) -> Result<String> {
+    const CTRL_C: u8 = 3;
+    const CTRL_D: u8 = 4;
+    const CTRL_U: u8 = 21;
+    const BACKSPACE: [u8; 2] = [8, 127];
+    let fd = fd.as_fd();
+    let _raw = RawMode::enter(fd)?;
+    let fail = |e: std::io::Error| Error::call("read", "password", e);
+    let mut line: Vec<u8> = Vec::new();
+    loop {
+        let mut byte = [0];
+        let count =
+            rustix::io::retry_on_intr(|| rustix::io::read(fd, &mut byte)).map_err(|e| fail(e.into()))?;
+        match byte[0] {
+            _ if count == 0 => break,
+            b'\r' | b'\n' => break,
+            CTRL_C => return Err(fail(std::io::ErrorKind::Interrupted.into())),
+            CTRL_D if line.is_empty() => return Err(fail(std::io::ErrorKind::UnexpectedEof.into())),
+            CTRL_U => line.clear(),
+            // A character of several bytes goes as a whole.
+            byte if BACKSPACE.contains(&byte) => while line.pop().is_some_and(|last| last & 0xc0 == 0x80) {},
+            byte => line.push(byte),
+        }
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use rustix::fs::OFlags;

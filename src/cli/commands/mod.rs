@@ -19,6 +19,8 @@ pub mod info;
 pub mod internals;
 pub mod oci;
 pub mod kill;
+pub mod login;
+pub mod logout;
 pub mod logs;
 pub mod network;
 pub mod pause;
@@ -122,6 +124,8 @@ commands! {
     internals::generate: "internals generate" => Caller;
     internals::hello: "internals hello" => Caller;
     kill: "kill", "container kill" => Caller;
+    login: "login" => Caller;
+    logout: "logout" => Caller;
     logs: "logs", "container logs" => Caller;
     network::create: "network create" => Caller;
     network::exists: "network exists" => Caller;
