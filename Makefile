@@ -4,7 +4,7 @@ CARGO  ?= cargo
 TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
 RELEASE = target/$(TARGET)/release/rbox
 
-.PHONY: help build try test test-faults test-vm lint fmt generate bench install clean
+.PHONY: help build try test test-faults test-vm lint fmt generate bench deb install clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,7 +27,7 @@ test-faults: ## the whole of the fault-injection sweeps (root, slow)
 
 test-vm: build ## the cases of tests/vm on a booted Debian with systemd and cgroup v2 (emulated, cached)
 	tests/setup vm
-	tests/vm/run $(RELEASE)
+	tests/vm/run $$(packaging/build-deb $(RELEASE))
 
 lint: ## formatting and clippy
 	$(CARGO) fmt --check
@@ -43,6 +43,9 @@ generate: ## write man pages and completions anew
 bench: build ## ratios against podman, crun and bwrap, side by side in one run
 	tests/setup all
 	tests/bench $(RELEASE)
+
+deb: build ## build a Debian package in target/
+	packaging/build-deb $(RELEASE)
 
 install: build ## install to PREFIX (default /usr/local)
 	install -Dm755 $(RELEASE) $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/rbox
