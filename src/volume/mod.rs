@@ -18,6 +18,6 @@ pub(crate) use glob::path_matches;
 pub use long::parse_mount;
 pub use mount::{Access, Mount, MountOptions, Propagation, Relabel, Source};
 pub use named::{Volume, Volumes};
-pub(crate) use path::clean as clean_path;
+pub use path::clean as clean_path;
 pub use set::{MountFlags, collect};
 pub use short::{parse_tmpfs, parse_volume};

@@ -23,7 +23,8 @@ pub(super) fn host(text: &str, cwd: &Path) -> PathBuf {
 }
 
 /// Removes `.`, `..` and repeated slashes of an absolute path by its text.
-pub(crate) fn clean(path: &Path) -> PathBuf {
+#[must_use]
+pub fn clean(path: &Path) -> PathBuf {
     let mut cleaned = PathBuf::from("/");
     for component in path.components() {
         match component {

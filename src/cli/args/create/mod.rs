@@ -6,6 +6,7 @@
 mod identity;
 mod network;
 mod process;
+pub mod request;
 mod resources;
 mod security;
 mod storage;

@@ -1,6 +1,10 @@
 //! Flags of the network and of the files about it.
 
+use super::super::csv;
+use crate::cli::error::{CommandError, Result};
 use crate::cli::values::go_bool;
+use crate::config::Config;
+use crate::network::{self, Mode};
 
 /// Flags of the network.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -56,4 +60,52 @@ pub struct NetworkArgs {
     /// Publish all exposed ports to random ports on the host interface
     #[arg(long, short = 'P')]
     pub publish_all: bool,
+}
+
+/// Makes the network part of a request; containers.conf stands behind the flags.
+///
+/// # Errors
+/// In podman's words.
+pub fn request(args: &NetworkArgs, config: &Config) -> Result<network::Request> {
+    let containers = &config.containers;
+    let split = |values: &[String]| csv::split(values).map_err(CommandError::new);
+    let mut request = network::Request {
+        mode: Mode::parse(&args.network, &containers.netns)?,
+        add_hosts: split(&args.add_host)?,
+        hosts_file: args.hosts_file.clone().unwrap_or_default(),
+        no_hosts: args.no_hosts.unwrap_or(containers.no_hosts),
+        no_hostname: args.no_hostname,
+        dns_options: split(&args.dns_option)?,
+        dns_search: split(&args.dns_search)?,
+        ..network::Request::default()
+    };
+    for value in &request.add_hosts {
+        network::hosts::check_extra(value)?;
+    }
+    let servers = split(&args.dns)?;
+    for server in &servers {
+        if server == "none" {
+            if servers.len() > 1 {
+                let text = "none is not allowed to be specified with other DNS ip addresses";
+                return Err(CommandError::new(text));
+            }
+            request.image_resolv_conf = true;
+            break;
+        }
+        let address =
+            server.parse().map_err(|_| CommandError::new(format!("{server} is not an ip address")))?;
+        request.dns_servers.push(address);
+    }
+    for domain in &request.dns_search {
+        if domain == "." && request.dns_search.len() > 1 {
+            return Err(CommandError::new("cannot pass additional search domains when also specifying '.'"));
+        }
+        if domain != "." {
+            network::resolv::check_search(domain)?;
+        }
+    }
+    for value in split(&args.publish)? {
+        request.ports.extend(network::port::parse(&value)?);
+    }
+    Ok(request)
 }
