@@ -53,8 +53,9 @@
 pub mod args;
 pub mod commands;
 pub mod compat;
-pub mod confirm;
 pub mod complete;
+pub mod confirm;
+pub mod ensure;
 pub mod error;
 pub mod exit;
 pub mod flags;

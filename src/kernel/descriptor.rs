@@ -1,6 +1,6 @@
 //! Descriptors that the process did not open itself.
 
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use rustix::fs::{Mode, OFlags, RawDir};
 use rustix::io::FdFlags;
@@ -37,6 +37,16 @@ fn is_cloexec(fd: RawFd) -> bool {
     // SAFETY: the number was just listed as open; it is only asked for its flags.
     let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
     rustix::io::fcntl_getfd(fd).is_ok_and(|flags| flags.contains(FdFlags::CLOEXEC))
+}
+
+/// A handle of our own on an inherited descriptor.
+///
+/// # Errors
+/// When the number is not open.
+pub fn duplicate(fd: RawFd) -> Result<OwnedFd> {
+    // SAFETY: the number is only handed to the kernel, which refuses one that is not open.
+    let borrowed = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    rustix::io::fcntl_dupfd_cloexec(borrowed, 3).map_err(|e| Error::call("fcntl", format!("F_DUPFD {fd}"), e))
 }
 
 /// Closes an inherited descriptor, which nothing in this process owns.

@@ -1,0 +1,233 @@
+//! `rbox run`.
+
+use std::io;
+use std::os::fd::{OwnedFd, RawFd};
+
+use crate::cli::args::create::{CreateArgs, request};
+use crate::cli::args::csv;
+use crate::cli::ensure;
+use crate::cli::error::{CommandError, Result};
+use crate::cli::exit::ExitStatus;
+use crate::cli::ui::Ui;
+use crate::cli::values::go_bool;
+use crate::container::create::{self, CreateRequest, Created};
+use crate::container::network::Settings;
+use crate::container::start::StartOptions;
+use crate::engine::Engine;
+use crate::kernel::{descriptor, signal, tty};
+use crate::monitor::Failure;
+use crate::monitor::client::{Options, Outcome, Start, Wanted};
+use crate::monitor::keys::DetachKeys;
+use crate::network::Mode;
+
+/// Run a command in a new container
+///
+/// Runs a command in a new container from the given image
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "[options] IMAGE [COMMAND [ARG...]]",
+    after_help = "rbox run imageID ls -alF /etc\n  rbox run --network=host imageID dnf -y install java\n  rbox run --volume /var/hostdir:/var/ctrdir -i -t fedora /bin/bash"
+)]
+pub struct Args {
+    #[command(flatten)]
+    create: CreateArgs,
+    /// Run container in background and print container ID
+    #[arg(long, short)]
+    detach: bool,
+    /// Override the key sequence for detaching a container
+    #[arg(long, value_name = "[a-Z]")]
+    detach_keys: Option<String>,
+    /// Add entries to /etc/passwd and /etc/group
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
+    passwd: Option<bool>,
+    /// Pass a file descriptor into the container
+    #[arg(long, value_name = "uints")]
+    preserve_fd: Vec<String>,
+    /// Pass a number of additional file descriptors into the container
+    #[arg(long, value_name = "uint", value_parser = crate::cli::args::go::parse_u32)]
+    preserve_fds: Option<u32>,
+    /// Remove image unless used by other containers, implies --rm
+    #[arg(long)]
+    rmi: bool,
+    /// Proxy received signals to the process
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
+    sig_proxy: Option<bool>,
+}
+
+/// Creates and starts a container; in the foreground the exit code is the container's.
+///
+/// # Errors
+/// When the container cannot be created (125) or its command not be run (126, 127).
+pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    if args.rmi && args.create.identity.rm == Some(false) {
+        return Err(CommandError::new("the --rmi option does not work without --rm"));
+    }
+    let flags = &args.create.process;
+    if flags.tty && flags.interactive && !tty::is_terminal(io::stdin()) {
+        ui.warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
+    }
+    warn_about_flags(ui, &args.create);
+    let extra = preserved(&args)?;
+    let mut request = request::request(engine, &args.create)?;
+    request.create_command = std::env::args().collect();
+    request.remove |= args.rmi;
+    request.remove_image = args.rmi;
+    request.user.passwd = args.passwd.unwrap_or(true);
+    let wanted = streams(&args, &request)?;
+    let keys = args.detach_keys.as_deref().unwrap_or(&engine.config()?.engine.detach_keys);
+    let detach_keys = DetachKeys::parse(keys).map_err(|error| CommandError::new(error.to_string()))?;
+
+    ensure::image(ui, engine, &args.create, &mut request)?;
+    ensure::replaced(ui, engine, &request)?;
+    warn_about_ports(ui, &request);
+    let terminal = request.terminal;
+    let created = create::create(engine, request)?;
+    for warning in &created.warnings {
+        ui.warn(warning);
+    }
+    let options =
+        Options { wanted, terminal, detach_keys, proxy_signals: args.sig_proxy.unwrap_or(true) && !terminal };
+    start(ui, engine, created, args.detach, options, extra)
+}
+
+/// What podman says about flags that have no effect any more.
+pub(super) fn warn_about_flags(ui: &mut Ui, args: &CreateArgs) {
+    if args.resources.kernel_memory.is_some() {
+        ui.warn("The --kernel-memory flag is no longer supported. This flag is a noop.");
+    }
+}
+
+/// Ports are of no use where the container has no network of its own.
+fn warn_about_ports(ui: &mut Ui, request: &CreateRequest) {
+    let mode = &request.network.mode;
+    if !request.network.ports.is_empty() && !matches!(mode, Mode::Pasta(_)) {
+        let name = if matches!(mode, Mode::Path(_)) { "path" } else { mode.name() };
+        ui.status(format_args!(
+            "Port mappings have been discarded because \"{name}\" network namespace mode does not support them"
+        ));
+    }
+}
+
+fn start(
+    ui: &mut Ui,
+    engine: &Engine,
+    created: Created,
+    detach: bool,
+    options: Options,
+    extra: Vec<OwnedFd>,
+) -> Result<ExitStatus> {
+    let Created { record, lock, .. } = created;
+    let containers = engine.containers()?;
+    let size = tty::window_size(io::stdin()).ok().map(|size| (size.columns, size.rows));
+    let start = StartOptions {
+        wanted: options.wanted,
+        size: size.filter(|_| options.terminal && !detach),
+        extra,
+        settings: Settings { config: engine.config()?.clone(), env: engine.env().clone() },
+        describe: CommandError::describe_failure,
+    };
+    // Nothing may be left in a buffer that the monitor would print again.
+    ui.flush()?;
+    let mut connection = containers.start(engine.paths()?, engine.user_maps(), &record, lock, start)?;
+    match connection.wait_started()? {
+        Start::Running(_) => {}
+        Start::Failed(failure) => return Err(refused(failure)),
+        Start::Lost => return Err(CommandError::new("the monitor of the container ended without a word")),
+    }
+    let passthrough = record.log.driver == crate::container::record::LogDriver::Passthrough;
+    if detach {
+        if !passthrough {
+            ui.data(&record.id)?;
+        }
+        return Ok(ExitStatus::SUCCESS);
+    }
+    if !options.wanted.stdout && !options.wanted.stderr && !passthrough {
+        // Nothing will be seen of it, so its name is.
+        ui.data(&record.id)?;
+        ui.flush()?;
+    }
+    ended(connection.attach(&options)?)
+}
+
+/// A start that failed: 127 where the command was not found, 126 for all else, as podman has it.
+fn refused(mut failure: Failure) -> CommandError {
+    if failure.code == 125 {
+        failure.code = 126;
+    }
+    failure.into()
+}
+
+fn ended(outcome: Outcome) -> Result<ExitStatus> {
+    match outcome {
+        // An unknown code is -1.
+        Outcome::Exited(code) => Ok(ExitStatus::from_code((code & 0xff) as u8)),
+        Outcome::Detached | Outcome::ReaderGone => Ok(ExitStatus::SUCCESS),
+        Outcome::Signal(number) => {
+            signal::restore_default(number);
+            signal::raise(number);
+            Ok(ExitStatus::from_code(u8::try_from(128 + number).unwrap_or(255)))
+        }
+        Outcome::Lost => Err(CommandError::new("the monitor of the container ended without a word")),
+    }
+}
+
+/// Which streams the caller takes part in.
+fn streams(args: &Args, request: &CreateRequest) -> Result<Wanted> {
+    if args.detach {
+        return Ok(Wanted::NOTHING);
+    }
+    if request.attach.is_empty() {
+        return Ok(Wanted { stdin: request.interactive, stdout: true, stderr: true });
+    }
+    if request.log.driver.as_deref().is_some_and(|driver| driver.starts_with("passthrough")) {
+        return Err(CommandError::new(
+            "cannot specify --attach with --log-driver=passthrough: invalid argument",
+        ));
+    }
+    let mut wanted = Wanted { stdin: request.interactive, stdout: false, stderr: false };
+    for stream in &request.attach {
+        match stream.to_ascii_lowercase().as_str() {
+            "stdin" => wanted.stdin = true,
+            "stdout" => wanted.stdout = true,
+            "stderr" => wanted.stderr = true,
+            _ => {
+                return Err(CommandError::new(format!(
+                    "invalid stream {stream:?} for --attach - must be one of stdin, stdout, or stderr: invalid argument"
+                )));
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+/// The descriptors that `--preserve-fds` and `--preserve-fd` pass on, from 3 on.
+fn preserved(args: &Args) -> Result<Vec<OwnedFd>> {
+    let listed = csv::split(&args.preserve_fd).map_err(CommandError::new)?;
+    let count = args.preserve_fds.unwrap_or(0);
+    if count > 0 && !listed.is_empty() {
+        return Err(CommandError::new("cannot specify both --preserve-fds and --preserve-fd"));
+    }
+    let (numbers, option): (Vec<RawFd>, _) = if listed.is_empty() {
+        ((3..).take(count as usize).collect(), "preserve-fds")
+    } else {
+        let parse = |text: &String| {
+            text.parse::<RawFd>().map_err(|_| CommandError::new(format!("invalid file descriptor {text:?}")))
+        };
+        (listed.iter().map(parse).collect::<Result<_>>()?, "preserve-fd")
+    };
+    if numbers.is_empty() {
+        return Ok(Vec::new());
+    }
+    let inherited = descriptor::inherited()?;
+    if let Some(missing) = numbers.iter().find(|number| !inherited.contains(number)) {
+        return Err(CommandError::new(format!(
+            "file descriptor {missing} is not available - the {option} option requires that file descriptors must be passed"
+        )));
+    }
+    if numbers.iter().zip(3..).any(|(number, expected)| *number != expected) {
+        return Err(CommandError::new(
+            "not supported yet: --preserve-fd with numbers that do not follow each other from 3 on",
+        ));
+    }
+    Ok(numbers.into_iter().map(descriptor::duplicate).collect::<crate::kernel::Result<_>>()?)
+}

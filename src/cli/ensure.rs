@@ -1,0 +1,159 @@
+//! Makes sure that the image of a new container is here.
+//!
+//! A pull runs in a child process, another rbox: the process that starts a container must have
+//! one thread for all its life, and stay outside of the user's namespace, and a pull does neither.
+
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use super::args::create::CreateArgs;
+use super::args::registry::check_authfile;
+use super::error::{CommandError, Result};
+use super::exit::ExitStatus;
+use super::ui::Ui;
+use crate::container::create::{CreateRequest, RootFs};
+use crate::engine::Engine;
+use crate::image::PullPolicy;
+use crate::store;
+
+/// Names with one of these in front do not come from a registry, or not only.
+const TRANSPORTS: [&str; 7] =
+    ["docker-archive:", "oci-archive:", "oci:", "dir:", "docker://", "docker-daemon:", "containers-storage:"];
+
+/// Brings the image of `request` into the store, if it names one that is not there.
+///
+/// # Errors
+/// When it cannot be had.
+pub fn image(ui: &mut Ui, engine: &Engine, args: &CreateArgs, request: &mut CreateRequest) -> Result<()> {
+    let flags = &args.image;
+    if let Some(path) = &flags.authfile {
+        check_authfile(path)?;
+    }
+    if flags.platform.is_some() && (flags.arch.is_some() || flags.os.is_some()) {
+        return Err(CommandError::new("--platform option can not be specified with --arch or --os"));
+    }
+    let RootFs::Image { reference, id } = &mut request.rootfs else { return Ok(()) };
+    let text = flags.pull.as_deref().unwrap_or(&engine.config()?.engine.pull_policy);
+    let policy: PullPolicy =
+        text.parse().map_err(|error: crate::image::PullPolicyError| CommandError::new(error.to_string()))?;
+    if reference == store::HELLO {
+        let mut child = own_program(ui, engine);
+        child.args(["internals", "builtin"]);
+        *id = Some(run(child)?);
+        return Ok(());
+    }
+    let transport = TRANSPORTS.iter().any(|transport| reference.starts_with(transport));
+    let any_platform =
+        flags.platform.is_none() && flags.arch.is_none() && flags.os.is_none() && flags.variant.is_none();
+    if !transport && any_platform && matches!(policy, PullPolicy::Missing | PullPolicy::Never) {
+        match engine.store()?.find_image(reference) {
+            Ok(_) => return Ok(()),
+            Err(store::Error::NotFound { .. }) if policy == PullPolicy::Missing => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let mut child = own_program(ui, engine);
+    child.arg("pull").arg(format!("--policy={policy}"));
+    pull_flags(args, &mut child);
+    child.args(["--", reference]);
+    let pulled = run(child)?;
+    // The name as typed says more than the id, as long as it leads there.
+    if transport || !any_platform {
+        *id = Some(pulled);
+    }
+    Ok(())
+}
+
+/// This program with the same options before the command name.
+pub fn own_program(ui: &Ui, engine: &Engine) -> Command {
+    let mut command = Command::new("/proc/self/exe");
+    command.arg0(ui.program());
+    let options = &engine.options;
+    let paths = [
+        ("--root", &options.root),
+        ("--runroot", &options.runroot),
+        ("--imagestore", &options.image_store),
+        ("--tmpdir", &options.tmpdir),
+        ("--volumepath", &options.volume_path),
+    ];
+    for (flag, path) in paths {
+        if let Some(path) = path {
+            command.arg(flag).arg(path);
+        }
+    }
+    for module in &options.modules {
+        command.arg("--module").arg(module);
+    }
+    if let Some(driver) = &options.storage_driver {
+        command.arg("--storage-driver").arg(driver);
+    }
+    for option in &options.storage_options {
+        command.arg("--storage-opt").arg(option);
+    }
+    command.arg(format!("--log-level={}", ui.level().name()));
+    command
+}
+
+fn pull_flags(args: &CreateArgs, child: &mut Command) {
+    let flags = &args.image;
+    let texts = [
+        ("--arch", &flags.arch),
+        ("--os", &flags.os),
+        ("--variant", &flags.variant),
+        ("--platform", &flags.platform),
+        ("--creds", &flags.creds),
+        ("--retry-delay", &flags.retry_delay),
+    ];
+    for (flag, value) in texts {
+        if let Some(value) = value {
+            child.arg(format!("{flag}={value}"));
+        }
+    }
+    for (flag, path) in [("--authfile", &flags.authfile), ("--cert-dir", &flags.cert_dir)] {
+        if let Some(path) = path {
+            child.arg(flag).arg(path);
+        }
+    }
+    if let Some(retry) = flags.retry {
+        child.arg(format!("--retry={retry}"));
+    }
+    if let Some(verify) = flags.tls_verify {
+        child.arg(format!("--tls-verify={verify}"));
+    }
+    if flags.quiet {
+        child.arg("--quiet");
+    }
+}
+
+/// Runs the child, which tells about itself on standard error; the last line that it prints is an image id.
+fn run(mut child: Command) -> Result<String> {
+    let failed = |error| crate::kernel::Error::path("execve", "/proc/self/exe", error);
+    let mut running = child.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut text = String::new();
+    if let Some(mut output) = running.stdout.take() {
+        output.read_to_string(&mut text).map_err(failed)?;
+    }
+    let status = running.wait().map_err(failed)?;
+    if !status.success() {
+        // It has said why.
+        return Err(CommandError::silent(ExitStatus::ERROR));
+    }
+    Ok(text.lines().last().unwrap_or_default().trim().to_owned())
+}
+
+/// Removes the container that `--replace` names, if there is one.
+///
+/// # Errors
+/// When it cannot be removed.
+pub fn replaced(ui: &Ui, engine: &Engine, request: &CreateRequest) -> Result<()> {
+    let Some(name) = request.identity.name.as_deref().filter(|_| request.identity.replace) else {
+        return Ok(());
+    };
+    if engine.containers()?.by_name(name)?.is_none() {
+        return Ok(());
+    }
+    let mut child = own_program(ui, engine);
+    child.args(["rm", "--force", "--ignore", "--volumes=false", "--", name]);
+    run(child).map(drop)
+}
