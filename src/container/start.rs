@@ -185,10 +185,13 @@ impl Host for Keeper {
 
 impl Container for Keeper {
     fn prepare(&mut self) -> Result<Plan, Reason> {
+        let store = Store::open_at(&self.containers.data)?;
+        // The trial of a new store needs the caller's ids, which are gone until the maps are written.
+        store.driver()?;
         // The helpers that write the maps take most of the time: everything that needs no rights is
         // done while they are at it.
         let entering = self.enter()?;
-        let plan = self.plan();
+        let plan = self.plan(&store);
         let network = RunNetwork::plan(&self.containers, &self.record, &self.paths, &self.settings);
         let membership = entering.finish()?;
         if membership == userns::Membership::Made {
@@ -310,12 +313,11 @@ impl Keeper {
     }
 
     /// What the runtime has to do.
-    fn plan(&self) -> Result<Plan> {
+    fn plan(&self, store: &Store) -> Result<Plan> {
         let path = self.dir.join("spec.json");
         let spec: Spec = super::lookup::read_json(&path, 1)?
             .ok_or_else(|| Error::Invalid { what: format!("{} is missing", path.display()) })?;
-        let store = Store::open_at(&self.containers.data)?;
-        let root = root_source(&store, &self.dir, &self.record.root)?;
+        let root = root_source(store, &self.dir, &self.record.root)?;
         let mut plan = Plan::from_spec(&spec, &self.dir, Some(root))?;
         if let UserNamespace::New(maps) = &mut plan.namespaces.user {
             maps.uid = split_along(&maps.uid, &self.maps.maps.uid);

@@ -66,7 +66,7 @@ pub struct NetworkArgs {
 ///
 /// # Errors
 /// In podman's words.
-pub fn request(args: &NetworkArgs, config: &Config) -> Result<network::Request> {
+pub(super) fn request(args: &NetworkArgs, config: &Config) -> Result<network::Request> {
     let containers = &config.containers;
     let split = |values: &[String]| csv::split(values).map_err(CommandError::new);
     let mut request = network::Request {
