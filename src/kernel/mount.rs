@@ -139,6 +139,14 @@ pub fn clone_tree(directory: impl AsFd, path: &CStr, recursive: bool) -> Result<
         .map_err(|errno| Error::call("open_tree", path.to_string_lossy(), errno))
 }
 
+/// Another `O_PATH` handle to what `tree` is. Unlike the handle that a detached
+/// tree was made with, it does not keep the tree in a mount namespace: once that one is closed,
+/// the mount can be used through this one but no longer be changed, copied or attached.
+pub fn reopen(tree: impl AsFd) -> Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    rustix::mount::open_tree(tree, c"", flags).map_err(|errno| Error::call("open_tree", "", errno))
+}
+
 /// Attaches the detached mount `tree` on the file or directory `target`.
 pub fn attach(tree: impl AsFd, target: impl AsFd) -> Result<()> {
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;

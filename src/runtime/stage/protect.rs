@@ -9,9 +9,9 @@
 //!
 //! So where the container's ids could write the file, the child first executes
 //! it once more from a detached, read-only copy of its mount. That copy is all
-//! that /proc/self/exe leads to from then on, and once the child is gone it
-//! belongs to no mount namespace, so nobody can change its flags. This costs
-//! one exec of a static binary; a copy into a sealed memfd, the fall-back, costs
+//! that /proc/self/exe leads to from then on, and it belongs to no mount
+//! namespace any more, so nobody can change its flags. This costs one exec of a
+//! static binary; a copy into a sealed memfd, the fall-back, costs
 //! ten times as much.
 
 use std::fs::File;
@@ -89,7 +89,9 @@ fn clone_of_mount() -> Result<OwnedFd> {
         false,
         Attributes::setting(mount::READ_ONLY | mount::NO_SUID | mount::NO_DEV),
     )?;
-    Ok(tree)
+    // Not the tree itself: until its last handle is closed, which an exec does only after the new
+    // program can be seen, a privileged container could make it writable again.
+    Ok(mount::reopen(&tree)?)
 }
 
 fn sealed_copy() -> Result<OwnedFd> {
