@@ -129,24 +129,32 @@ pub fn follow(
         detach_keys: attachment.detach_keys.clone(),
         proxy_signals: attachment.proxy_signals,
     };
-    Ok(match connection.attach(&options)? {
-        Outcome::Exited(code) => exit_status(code),
-        Outcome::Detached => ExitStatus::SUCCESS,
-        Outcome::ReaderGone => die_of(libc::SIGPIPE),
-        Outcome::Signal(number) => die_of(number),
-        Outcome::Lost => {
-            let state = containers.await_exit(record, None)?;
-            return match state {
-                Some(state) if state.status == Status::Exited && state.exit_code() >= 0 => {
-                    Ok(exit_status(state.exit_code()))
-                }
-                _ => Err(CommandError::new(format!(
-                    "the monitor of container {} ended before the container; the exit code is not known",
-                    record.id
-                ))),
-            };
+    let outcome = connection.attach(&options)?;
+    if let Some(status) = outcome_status(&outcome) {
+        return Ok(status);
+    }
+    // The monitor is gone without a word: perhaps it could still write the exit down.
+    match containers.await_exit(record, None)? {
+        Some(state) if state.status == Status::Exited && state.exit_code() >= 0 => {
+            Ok(exit_status(state.exit_code()))
         }
-    })
+        _ => Err(CommandError::new(format!(
+            "the monitor of container {} ended before the container; the exit code is not known",
+            record.id
+        ))),
+    }
+}
+
+/// What an attachment ends this process with; `None` where that is not known.
+#[must_use]
+pub fn outcome_status(outcome: &Outcome) -> Option<ExitStatus> {
+    match outcome {
+        Outcome::Exited(code) => Some(exit_status(*code)),
+        Outcome::Detached => Some(ExitStatus::SUCCESS),
+        Outcome::ReaderGone => Some(die_of(libc::SIGPIPE)),
+        Outcome::Signal(number) => Some(die_of(*number)),
+        Outcome::Lost => None,
+    }
 }
 
 /// The exit code of a container as that of this process.

@@ -9,6 +9,7 @@
 //! DATA/containers/ID/spec.json    the OCI runtime spec, written before the record
 //! DATA/containers/ID/record.json  the container exists from the moment this file does
 //! DATA/containers/ID/state.json   what the monitor last said; judged against the kernel at each reading
+//! DATA/containers/ID/exec/EXEC/exec_pid  a process of `exec` that runs
 //! DATA/containers/ID/stop         present once a user asked for the stop: no restart after that
 //! RUN/containers/ID/attach.sock   the monitor's socket
 //! ```
@@ -20,6 +21,7 @@ pub mod cgroup;
 pub mod change;
 pub mod create;
 pub mod error;
+pub mod exec;
 pub mod filter;
 pub mod id;
 pub mod list;

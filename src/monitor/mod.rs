@@ -15,6 +15,7 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `beside` | processes of `exec`, which have no monitor |
 //! | `protocol` | frames between monitor and clients |
 //! | `client` | the client's side: terminal, detach keys, signals |
 //! | `keys` | detach keys |
@@ -23,6 +24,7 @@
 //! | `log` | the log file |
 //! | `session` | the poll loop of one run |
 
+pub mod beside;
 pub mod client;
 mod clients;
 pub mod keys;
@@ -279,8 +281,8 @@ impl Beside {
         let plan = container.prepare()?;
         let (streams, ends) = match streams {
             StreamsRequest::Pipes { interactive } => {
-                let (streams, ends) = streams::pipes(interactive)?;
-                (streams, Some(ends))
+                let (pipes, ends) = streams::pipes(interactive)?;
+                (pipes.into(), Some(ends))
             }
             StreamsRequest::Terminal { size } => (Streams::Terminal { size }, None),
             StreamsRequest::Inherit => (self.inherited_streams()?, Some(Ends::none())),
@@ -328,6 +330,46 @@ fn remove_cgroup(running: &Running) {
             return;
         }
         std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Forks a process that stands beside a further process of a container: `run` starts it and says
+/// what the caller gets to hear; `then` follows when the caller has gone on.
+///
+/// # Errors
+/// When no process can be made, or it ends without a word.
+pub fn detach<T>(
+    extra: &[OwnedFd],
+    run: impl FnOnce() -> Result<T, Failure>,
+    then: impl FnOnce(T),
+) -> crate::kernel::Result<client::Start> {
+    let (ours, theirs) = socket::pair()?;
+    match process::fork()? {
+        Fork::Parent { pid, .. } => {
+            drop(theirs);
+            client::Connection::from(Handle { socket: ours, pid }).wait_started()
+        }
+        Fork::Child => {
+            drop(ours);
+            let body = std::panic::AssertUnwindSafe(move || {
+                let _ = rustix::process::setsid();
+                let _ = take_standard_streams(false);
+                let _ = close_inherited(extra);
+                let (frame, value) = match run() {
+                    Ok(value) => (Frame::Started(0), Some(value)),
+                    Err(failure) => (Frame::Failed(failure), None),
+                };
+                // A caller that has been killed does not want to know.
+                let _ = socket::send_with_fds(theirs.as_fd(), &frame.to_bytes(), &[]);
+                drop(theirs);
+                memory::release();
+                if let Some(value) = value {
+                    then(value);
+                }
+            });
+            let _ = std::panic::catch_unwind(body);
+            process::exit_now(0)
+        }
     }
 }
 

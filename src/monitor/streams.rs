@@ -43,8 +43,22 @@ pub(super) struct Ends {
     _slave: Option<OwnedFd>,
 }
 
+/// The container's ends of pipes.
+#[derive(Debug)]
+pub(super) struct Pipes {
+    pub(super) stdin: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+impl From<Pipes> for Streams {
+    fn from(Pipes { stdin, stdout, stderr }: Pipes) -> Self {
+        Self::Given { stdin, stdout, stderr }
+    }
+}
+
 /// Makes pipes: the container's ends, and the monitor's.
-pub(super) fn pipes(interactive: bool) -> Result<(Streams, Ends)> {
+pub(super) fn pipes(interactive: bool) -> Result<(Pipes, Ends)> {
     let make = || pipe_with(PipeFlags::CLOEXEC).map_err(|e| Error::call("pipe", "", e));
     let (stdin, write_end) = if interactive {
         let (read_end, write_end) = make()?;
@@ -62,7 +76,7 @@ pub(super) fn pipes(interactive: bool) -> Result<(Streams, Ends)> {
         input: Input::new(write_end, false),
         _slave: None,
     };
-    Ok((Streams::Given { stdin, stdout, stderr }, ends))
+    Ok((Pipes { stdin, stdout, stderr }, ends))
 }
 
 /// Takes the master of a terminal that was made inside the container.
@@ -117,6 +131,16 @@ pub(super) struct Input {
 impl Input {
     fn new(fd: Option<OwnedFd>, terminal: bool) -> Self {
         Self { fd, terminal, queue: VecDeque::new(), end: false }
+    }
+
+    /// For a process that has no input of ours.
+    pub(super) fn none() -> Self {
+        Self::new(None, false)
+    }
+
+    /// Whether anybody may still read it.
+    pub(super) fn is_open(&self) -> bool {
+        self.fd.is_some() && !self.end
     }
 
     /// What to wait for: room, while there is something to write.

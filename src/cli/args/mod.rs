@@ -3,5 +3,6 @@
 pub mod containers;
 pub mod create;
 pub mod csv;
+pub mod fds;
 pub mod go;
 pub mod registry;

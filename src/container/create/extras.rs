@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::SeccompChoice;
 use crate::container::{Error, Result};
 use crate::kernel;
+use crate::kernel::cap::CapabilitySet;
 use crate::runtime::files::RootFiles;
-use crate::runtime::plan::Plan;
+use crate::runtime::plan::{Filter, Plan};
 use crate::runtime::{UserLookup, seccomp};
 
 /// Seccomp profile files larger than this are refused.
@@ -48,11 +49,15 @@ impl Extras {
         plan.process.create_cwd = self.create_cwd;
         plan.init = self.init;
         plan.files = self.files.clone();
-        plan.process.seccomp = self.filter(plan)?;
+        plan.process.seccomp = self.filter(plan.process.capabilities.bounding)?;
         Ok(())
     }
 
-    fn filter(&self, plan: &Plan) -> Result<Option<crate::runtime::plan::Filter>> {
+    /// Compiles the profile for a process that can have `bounding` at most.
+    ///
+    /// # Errors
+    /// When the profile cannot be used.
+    pub fn filter(&self, bounding: CapabilitySet) -> Result<Option<Filter>> {
         let profile = match &self.seccomp {
             SeccompChoice::Unconfined => return Ok(None),
             SeccompChoice::Default => seccomp::default_profile(),
@@ -61,7 +66,7 @@ impl Extras {
                 seccomp::Profile::parse(&json).map_err(Error::from)?
             }
         };
-        let section = profile.resolve(plan.process.capabilities.bounding);
+        let section = profile.resolve(bounding);
         Ok(Some(seccomp::compile_spec(&section).map_err(Error::from)?))
     }
 }

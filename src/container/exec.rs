@@ -1,0 +1,185 @@
+//! Further processes in running containers.
+//!
+//! `DATA/containers/ID/exec/EXEC/exec_pid` says that one runs, as a [`ProcessRef`]. Whoever reads the directory
+//! judges each entry against the kernel and removes what is stale, so entries cannot pile up.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use oci_spec::runtime::Spec;
+use rustix::fs::Mode;
+
+use super::create::CreateRequest;
+use super::lookup::read_json;
+use super::reserve::{make_dir, remove_dir};
+use super::state::ProcessRef;
+use super::{ContainerId, Containers, Error, Record, Result, Status};
+use crate::kernel::cap::CapabilitySet;
+use crate::kernel::file::{self, Durability};
+use crate::kernel::process::Pid;
+use crate::runtime::plan::Process;
+use crate::runtime::{ExecPlan, process_from_spec};
+
+/// What to run in a container.
+#[derive(Debug, Clone, Default)]
+pub struct ExecRequest {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Variables over those of the container.
+    pub env: Vec<(String, String)>,
+    /// `USER[:GROUP]`; the container's own if absent.
+    pub user: Option<String>,
+    /// Working directory; the container's own if absent.
+    pub workdir: Option<PathBuf>,
+    /// On a terminal of its own.
+    pub terminal: bool,
+    /// With every capability.
+    pub privileged: bool,
+}
+
+/// The entry of a process that runs; dropping it removes the entry.
+#[derive(Debug)]
+pub struct ExecEntry {
+    /// The id of the session.
+    pub id: ContainerId,
+    dir: PathBuf,
+    /// A forked copy must not take the entry away.
+    owner: u32,
+}
+
+impl Drop for ExecEntry {
+    fn drop(&mut self) {
+        if std::process::id() == self.owner {
+            // Stale entries are cleared by their reader.
+            let _ = remove_dir(&self.dir);
+        }
+    }
+}
+
+impl Containers {
+    /// Plans a process in a running container.
+    ///
+    /// # Errors
+    /// When the container does not run, or the request makes no sense.
+    pub fn plan_exec(&self, record: &Record, request: ExecRequest) -> Result<ExecPlan> {
+        if request.command.first().is_none_or(String::is_empty) {
+            return Err(Error::Invalid {
+                what: "must provide a non-empty command to start an exec session: invalid argument"
+                    .to_owned(),
+            });
+        }
+        let state = self.state(&record.id)?;
+        let not_running = || Error::WrongState {
+            what: "can only create exec sessions on running containers".to_owned(),
+            status: state.status,
+        };
+        let runs = matches!(state.status, Status::Running | Status::Stopping);
+        let init =
+            state.stored.as_ref().filter(|_| runs).map(|stored| stored.init).ok_or_else(not_running)?;
+        let target = init.open()?.ok_or_else(not_running)?;
+        let target_pid = Pid::from_raw(init.pid).ok_or_else(not_running)?;
+        let process = self.exec_process(record, request)?;
+        Ok(ExecPlan { target, target_pid, process })
+    }
+
+    /// The process: that of the container, with what the request changes.
+    fn exec_process(&self, record: &Record, request: ExecRequest) -> Result<Process> {
+        let dir = self.dir(&record.id);
+        let missing =
+            |name: &str| Error::Invalid { what: format!("{} is missing", dir.join(name).display()) };
+        let spec: Spec = read_json(&dir.join("spec.json"), 1)?.ok_or_else(|| missing("spec.json"))?;
+        let created: CreateRequest =
+            read_json(&dir.join("request.json"), 1)?.ok_or_else(|| missing("request.json"))?;
+        let own = spec.process().as_ref().ok_or_else(|| missing("spec.json"))?;
+        let mut process = process_from_spec(own)?;
+        process.arguments = request.command;
+        process.terminal = request.terminal;
+        process.console_size = None;
+        if let Some(workdir) = request.workdir {
+            process.cwd = workdir;
+            process.create_cwd = false;
+        }
+        set_env(&mut process.environment, request.env);
+        let has_term = process.environment.iter().any(|entry| entry.starts_with("TERM="));
+        if request.terminal && !has_term {
+            process.environment.push("TERM=xterm".to_owned());
+        }
+        let mut lookup = created.extras.lookup.clone();
+        // The files have their entries since the container was started.
+        lookup.passwd_entries = Vec::new();
+        lookup.group_entries = Vec::new();
+        if let Some(user) = request.user {
+            lookup.user = user;
+        }
+        process.lookup = Some(lookup);
+        let capabilities = &mut process.capabilities;
+        if request.privileged {
+            capabilities.bounding = CapabilitySet::all_of_kernel();
+        }
+        // What root may have; the runtime takes it away from others.
+        capabilities.effective = capabilities.bounding;
+        capabilities.permitted = capabilities.bounding;
+        process.seccomp =
+            if request.privileged { None } else { created.extras.filter(capabilities.bounding)? };
+        Ok(process)
+    }
+
+    /// Notes that `pid` runs in a container.
+    ///
+    /// # Errors
+    /// When the files cannot be written.
+    pub fn enter_exec(&self, record: &Record, id: ContainerId, pid: Pid) -> Result<ExecEntry> {
+        let dir = self.exec_dir(&record.id).join(id.as_str());
+        make_dir(&dir)?;
+        let entry = ExecEntry { id, dir, owner: std::process::id() };
+        let text = serde_json::to_vec(&ProcessRef::of(pid)?).expect("numbers are always JSON");
+        let mode = Mode::RUSR | Mode::WUSR;
+        file::write_atomic(&entry.dir, OsStr::new("exec_pid"), &text, mode, Durability::None)?;
+        Ok(entry)
+    }
+
+    fn exec_dir(&self, id: &ContainerId) -> PathBuf {
+        self.dir(id).join("exec")
+    }
+
+    /// The ids of the processes that run in a container besides its own.
+    #[must_use]
+    pub fn exec_ids(&self, id: &ContainerId) -> Vec<ContainerId> {
+        let mut running = Vec::new();
+        for entry in std::fs::read_dir(self.exec_dir(id)).into_iter().flatten().flatten() {
+            let process: Option<ProcessRef> = std::fs::read(entry.path().join("exec_pid"))
+                .ok()
+                .and_then(|text| serde_json::from_slice(&text).ok());
+            let exec = entry.file_name().to_str().and_then(ContainerId::parse);
+            match (process, exec) {
+                (Some(process), Some(exec)) if process.is_alive() => running.push(exec),
+                // Of a process that is gone, or of a command that died: nobody else removes it.
+                (Some(_), _) => drop(remove_dir(&entry.path())),
+                // Just being made.
+                (None, _) => {}
+            }
+        }
+        running.sort();
+        running
+    }
+}
+
+/// Sets variables, each of which replaces one of the same name.
+fn set_env(environment: &mut Vec<String>, changes: Vec<(String, String)>) {
+    for (name, value) in changes {
+        environment.retain(|entry| entry.split_once('=').is_none_or(|(known, _)| known != name));
+        environment.push(format!("{name}={value}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_replace_those_of_the_same_name() {
+        let mut environment = vec!["A=1".to_owned(), "AB=2".to_owned()];
+        set_env(&mut environment, vec![("A".to_owned(), "3=4".to_owned()), ("C".to_owned(), String::new())]);
+        assert_eq!(environment, ["AB=2", "A=3=4", "C="]);
+    }
+}
