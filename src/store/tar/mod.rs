@@ -9,6 +9,8 @@ mod input;
 mod pax;
 mod reader;
 mod sparse;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::io;
