@@ -56,7 +56,8 @@ struct Removal<'a> {
 impl Removal<'_> {
     /// Removes every entry of `dir`. Entries that turn up meanwhile are removed by another pass.
     fn empty(&mut self, dir: BorrowedFd<'_>, depth: usize) -> rustix::io::Result<()> {
-        for pass in 0.. {
+        let mut passes = 0;
+        loop {
             let mut entries = 0_usize;
             let moved = self.moved;
             for entry in Dir::read_from(dir)? {
@@ -71,12 +72,12 @@ impl Removal<'_> {
             if entries == 0 {
                 return Ok(());
             }
-            // Progress by moving up is not the work of a racing writer.
-            if pass >= MAX_PASSES && self.moved == moved {
+            // What was moved up needs another pass and is not the work of a racing writer.
+            passes = if self.moved == moved { passes + 1 } else { 0 };
+            if passes > MAX_PASSES {
                 return Err(Errno::NOTEMPTY);
             }
         }
-        Ok(())
     }
 
     fn remove(

@@ -1,14 +1,18 @@
 //! Garbage collection by reachability.
 //!
 //! Roots are the image records and the pins of living processes. Under the exclusive table lock, which
-//! keeps new pins and records out, everything else is moved to the staging directory (one rename an
-//! object: milliseconds); it is deleted after the lock is free. Killed at any point, what was moved is
-//! reclaimed with the staging directory, and what was not is found by the next collection.
+//! keeps new pins and records out, everything else is moved to `tmp/` (one rename an object:
+//! milliseconds), where nobody holds it; it is deleted after the lock is free. Killed at any point, what was
+//! moved is reclaimed like any staging of the dead, and what was not is found by the next collection.
+//!
+//! A full disk is when this is needed most, so it makes no file and no directory, and where even a rename
+//! finds no room, it deletes in place.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::CWD;
+use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::derive::DerivedRecord;
@@ -45,7 +49,6 @@ impl Store {
     /// (what it refers to is unknown) without an error: deleting must work beside a bad record.
     pub fn gc(&self, partials: Partials) -> Result<Collected> {
         self.reclaim_staging();
-        let session = self.session()?;
         let mut collected = Collected::default();
         let mut trash = Vec::new();
         {
@@ -62,12 +65,7 @@ impl Store {
                     }
                     let path = self.data().join(dir).join(&name);
                     self.count(&mut collected, kind, digest.as_ref(), &path);
-                    let to = session.trash();
-                    match rustix::fs::renameat(CWD, &path, CWD, &to) {
-                        Ok(()) => trash.push(to),
-                        Err(Errno::NOENT) => {}
-                        Err(e) => return Err(failed("rename", &path, e)),
-                    }
+                    trash.extend(self.discard(&path, "layer.json")?);
                 }
             }
         }
@@ -75,6 +73,7 @@ impl Store {
         if partials == Partials::Remove {
             collected.bytes += self.sweep_partials()?;
         }
+        self.sweep_locks()?;
         for path in trash {
             session::remove(&path);
         }
@@ -107,7 +106,7 @@ impl Store {
 
     /// Moves derived trees away whose layers are gone. It runs after these were moved: then nobody can want
     /// the tree.
-    fn sweep_derived(&self, trash: &mut Vec<std::path::PathBuf>) -> Result<()> {
+    fn sweep_derived(&self, trash: &mut Vec<PathBuf>) -> Result<()> {
         for name in self.list("derived")? {
             let path = self.data().join("derived").join(&name);
             let record = file::read_limited(&path.join("derived.json"), MAX_RECORD);
@@ -116,11 +115,44 @@ impl Store {
             if record.is_some_and(|record| record.sources.iter().all(|id| self.has(Kind::Layer, id))) {
                 continue;
             }
-            let to = self.session()?.trash();
-            match rustix::fs::renameat(CWD, &path, CWD, &to) {
-                Ok(()) => trash.push(to),
-                Err(Errno::NOENT) => {}
-                Err(e) => return Err(failed("rename", &path, e)),
+            trash.extend(self.discard(&path, "derived.json")?);
+        }
+        Ok(())
+    }
+
+    /// Moves an object out of the way and says where to, or, without room for that, deletes it in place:
+    /// first the record that makes a directory an object.
+    fn discard(&self, path: &Path, record: &str) -> Result<Option<PathBuf>> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let to = self.data().join(format!("tmp/trash-{}-{count}", std::process::id()));
+            match rustix::fs::renameat_with(CWD, path, CWD, &to, RenameFlags::NOREPLACE) {
+                Ok(()) => return Ok(Some(to)),
+                Err(Errno::EXIST) => {}
+                Err(Errno::NOENT) => return Ok(None),
+                Err(Errno::NOSPC | Errno::DQUOT) => {
+                    match rustix::fs::unlink(path.join(record)) {
+                        Ok(()) | Err(Errno::NOENT | Errno::NOTDIR) => {}
+                        Err(e) => return Err(failed("unlink", path, e)),
+                    }
+                    session::remove(path);
+                    return Ok(None);
+                }
+                Err(e) => return Err(failed("rename", path, e)),
+            }
+        }
+    }
+
+    /// Removes lock files that nobody holds. A waiter notices that its file is gone and takes the new one.
+    fn sweep_locks(&self) -> Result<()> {
+        for name in self.list("locks")?.iter().filter(|name| *name != "table") {
+            let path = self.data().join("locks").join(name);
+            if let Ok(Some(_idle)) = Flock::try_exclusive_existing(&path) {
+                match rustix::fs::unlink(&path) {
+                    Ok(()) | Err(Errno::NOENT) => {}
+                    Err(e) => return Err(failed("unlink", &path, e)),
+                }
             }
         }
         Ok(())

@@ -148,10 +148,16 @@ impl Store {
         file::sync_fs(&diff, &stage.path).map_err(Error::kernel("sync a layer"))?;
         drop(diff);
         let path = self.layer_path(&record.id);
-        rustix::fs::renameat(CWD, &stage.path, CWD, &path).map_err(|e| Error::Kernel {
-            action: "publish a layer",
-            source: kernel::Error::path("rename", &path, e),
-        })?;
+        let fail =
+            |e| Error::Kernel { action: "publish a layer", source: kernel::Error::path("rename", &path, e) };
+        match rustix::fs::renameat(CWD, &stage.path, CWD, &path) {
+            Err(Errno::NOTEMPTY | Errno::EXIST) => {
+                // A removal was cut off: a directory without a record is no layer.
+                rustix::fs::renameat(CWD, &path, CWD, self.session()?.trash()).map_err(fail)?;
+                rustix::fs::renameat(CWD, &stage.path, CWD, &path).map_err(fail)?;
+            }
+            other => other.map_err(fail)?,
+        }
         super::blob::sync(self, "layers")?;
         Ok(Layer { path, record })
     }

@@ -20,6 +20,8 @@ mod table;
 pub mod tar;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod unpack;
 
 pub use blob::{BlobSlot, BlobWriter};

@@ -15,7 +15,7 @@ use super::record::VERSION;
 use super::session::Session;
 use crate::config::Paths;
 use crate::kernel;
-use crate::kernel::file::{self, Durability};
+use crate::kernel::file::{self, Durability, Flock};
 
 /// Directories of the store that it makes itself.
 pub(super) const DIRS: [&str; 12] = [
@@ -114,6 +114,8 @@ impl Store {
                 Err(e) => return Err(unusable(format!("cannot make {dir}: {e}"))),
             }
         }
+        // Made now, so that removing things later needs no room for it on a full disk.
+        Flock::shared(&self.data.join("locks/table")).map_err(Error::kernel("make the store"))?;
         let bytes = serde_json::to_vec(&StoreRecord { version: VERSION }).expect("a number serialises");
         file::write_at(
             self.root.as_fd(),

@@ -336,11 +336,16 @@ fn failed(call: &'static str, path: &Path, source: impl Into<std::io::Error>) ->
 impl Store {
     /// Keeps an answer without a child process, which no test may fork: tries overlay right here.
     pub(crate) fn probe_here(&self) {
-        let stage = Stage::new(self, "probe").unwrap();
-        let data_only = try_here(&stage.path).unwrap();
+        let data_only = self.try_here().unwrap();
         let device = rustix::fs::fstat(self.root()).unwrap().st_dev;
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
         self.keep_probe(Probe { version: VERSION, kernel, device, refusal: None, data_only }).unwrap();
+    }
+
+    pub(crate) fn try_here(&self) -> Trial<bool> {
+        let stage = Stage::new(self, "probe").unwrap();
+        let answer = try_here(&stage.path);
         rustix::process::chdir("/").unwrap();
+        answer
     }
 }

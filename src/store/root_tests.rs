@@ -271,3 +271,69 @@ fn more_layers_than_overlay_stacks_are_merged() {
     assert!(!at("f3").exists() && !at("o/x").exists() && at("o/y").exists());
     assert_eq!(fs::metadata(at("o")).unwrap().mode() & 0o777, 0o700);
 }
+
+#[test]
+fn f55_overlay_on_overlay_is_refused_with_a_reason() {
+    if !alone("f55_overlay_on_overlay_is_refused_with_a_reason") {
+        return;
+    }
+    let scratch = Scratch::new("f55");
+    for dir in ["lower", "upper", "work", "merged"] {
+        fs::create_dir(scratch.0.join(dir)).unwrap();
+    }
+    let root = RootMount::Overlay {
+        base: scratch.0.clone(),
+        lowers: vec!["lower".into()],
+        upper: Some("upper".into()),
+        work: Some("work".into()),
+        options: vec![("userxattr".into(), None)],
+    };
+    let mounted = mount(&root);
+    let store = Store::open_at(&see(&mounted).join("data")).unwrap();
+    let problem = store.try_here().unwrap_err();
+    assert!(problem.contains("whiteout"), "{problem}");
+    // Layers can be unpacked all the same, for fuse-overlayfs.
+    let layer =
+        unpack(&store, &archive(&[file("a/.wh.b", ""), file("a/.wh..wh..opq", ""), file("a/c", "1")]));
+    let diff = layer.unwrap().diff();
+    assert!(diff.join("a/.wh.b").is_file() && diff.join("a/.wh..wh..opq").is_file());
+    assert_eq!(fs::read_to_string(diff.join("a/c")).unwrap(), "1");
+}
+
+#[test]
+fn f12_a_full_disk_fails_cleanly_and_can_be_freed() {
+    if !alone("f12_a_full_disk_fails_cleanly_and_can_be_freed") {
+        return;
+    }
+    let scratch = Scratch::new("f12");
+    let small = scratch.0.join("small");
+    fs::create_dir(&small).unwrap();
+    rustix::mount::mount("none", &small, "tmpfs", rustix::mount::MountFlags::empty(), c"size=8m,mode=0700")
+        .unwrap();
+    let store = Store::open_at(&small.join("data")).unwrap();
+    let kept = image(&store, Some("localhost/kept:latest"), &[archive(&[file("f", vec![1; 1 << 20])])]);
+    let gone = image(&store, Some("localhost/gone:latest"), &[archive(&[file("f", vec![2; 1 << 20])])]);
+    // A blob and a layer that do not fit.
+    let big: Vec<u8> = (0..8_u32 << 20).map(|i| (i >> 8) as u8).collect();
+    let error = store.put_blob(&big).unwrap_err();
+    assert!(format!("{error:?}").contains("StorageFull"), "{error:?}");
+    store.gc(crate::store::Partials::Remove).unwrap();
+    let error = unpack(&store, &archive(&[file("big", &big)])).unwrap_err();
+    assert!(format!("{error:?}").contains("StorageFull"), "{error:?}");
+    drop(store);
+    // Full to the last byte, everything that reads or deletes works, in a process that wrote nothing yet.
+    let mut filler = fs::File::create(small.join("filler")).unwrap();
+    while std::io::Write::write(&mut filler, &[0; 4096]).is_ok_and(|count| count > 0) {}
+    let store = Store::open_at(&small.join("data")).unwrap();
+    assert_eq!(store.images().unwrap().len(), 2);
+    assert_eq!(store.find_image("kept").unwrap().record.id, kept.id);
+    let removed = store.remove_image(&gone.id, None, |_| Vec::new()).unwrap();
+    assert_eq!(removed.deleted, Some(gone.id));
+    let collected = store.gc(crate::store::Partials::Remove).unwrap();
+    assert!(collected.bytes > 1 << 20 && collected.layers == 1, "{collected:?}");
+    assert_eq!(fs::read_dir(small.join("data/tmp")).unwrap().count(), 0);
+    // There is room again.
+    image(&store, None, &[archive(&[file("f", vec![3; 1 << 20])])]);
+    // A mount left behind would not be removed, on purpose.
+    rustix::mount::unmount(&small, rustix::mount::UnmountFlags::DETACH).unwrap();
+}

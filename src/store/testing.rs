@@ -1,7 +1,7 @@
 //! What the tests of the store share: scratch directories, hostile archives, and the canary.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -66,18 +66,19 @@ pub(crate) fn listing(dir: &Path) -> String {
         let content =
             if meta.is_file() { Digest::of(&fs::read(&path).unwrap()).hex() } else { String::new() };
         let target = fs::read_link(&path).map(|t| t.display().to_string()).unwrap_or_default();
+        // A whiteout has no content and no times that count.
+        let (seconds, nanos) =
+            if meta.file_type().is_char_device() { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
         text.push_str(&format!(
-            "{} {:o} {} {} {} {}.{} {content} {target}\n",
+            "{} {:o} {} {} {} {seconds}.{nanos} {content} {target}\n",
             path.strip_prefix(dir).unwrap().display(),
             meta.mode(),
             meta.uid(),
             meta.gid(),
             meta.nlink(),
-            meta.mtime(),
-            meta.mtime_nsec(),
         ));
-        if meta.is_dir() {
-            let mut names: Vec<_> = fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()).collect();
+        if let Ok(entries) = fs::read_dir(&path) {
+            let mut names: Vec<_> = entries.map(|e| e.unwrap().path()).collect();
             names.sort();
             todo.extend(names);
         }

@@ -6,6 +6,8 @@
 //!
 //! - `.wh.x` becomes a character device 0:0 (which any user may make since Linux 5.8), `.wh..wh..opq` the
 //!   attribute `user.overlay.opaque`. Both hide only lower layers, wherever they stand in the archive.
+//!   On a file system that is an overlay itself neither can be made, and fuse-overlayfs is what can use the
+//!   layer; it takes both as files, under the names that they have in the archive.
 //! - Attributes that overlay or fuse-overlayfs would believe are dropped, or a layer could forge redirects,
 //!   opaque directories and owners. So are trusted.* (nobody in a user namespace can set them).
 //! - Device nodes are left out: nobody can make them in a user namespace, and the runtime gives `/dev` anyway.
@@ -61,6 +63,9 @@ impl From<&'static str> for Problem {
     }
 }
 
+/// `f_type` of overlay.
+const OVERLAY: rustix::fs::FsWord = 0x794C_7630;
+
 /// What was unpacked.
 #[derive(Debug)]
 pub(super) struct Unpacked {
@@ -114,6 +119,8 @@ fn refused(entry: &[u8], problem: Problem) -> Error {
 struct Unpacker<'a> {
     options: &'a UnpackOptions,
     umask: u32,
+    /// Whiteouts are files under their own names.
+    plain_whiteouts: bool,
     places: Places<'a>,
     tree: Tree,
     size: u64,
@@ -126,9 +133,11 @@ impl<'a> Unpacker<'a> {
     fn new(root: &'a OwnedFd, options: &'a UnpackOptions) -> Result<Self, Problem> {
         let mut tree = Tree::default();
         tree.insert(b"", Node::Directory { attributes: None, mtime: (0, 0) })?;
+        let statfs = rustix::fs::fstatfs(root).map_err(failed("fstatfs"))?;
         Ok(Self {
             options,
             umask: umask(),
+            plain_whiteouts: statfs.f_type == OVERLAY,
             places: Places::new(root),
             tree,
             size: 0,
@@ -156,6 +165,11 @@ impl<'a> Unpacker<'a> {
         let place = Place { dir: parent, path: names::join(&real, name), name: OsStr::from_bytes(name) };
         match meaning {
             Meaning::Aufs => Ok(()),
+            Meaning::Opaque | Meaning::Whiteout(_) if self.plain_whiteouts => {
+                self.make(&place, "mknodat", |dir, name| {
+                    rustix::fs::mknodat(dir, name, FileType::RegularFile, Mode::RUSR, 0)
+                })
+            }
             Meaning::Opaque => self.tree.set_opaque(&real),
             Meaning::Whiteout(target) => {
                 let path = names::join(&real, target);
@@ -193,9 +207,11 @@ impl<'a> Unpacker<'a> {
         owner: (u32, u32),
     ) -> Result<(), Problem> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        // Setuid and its like are set after the last write and chown, which clear them.
+        // Setuid and its like are set after the last write and chown, which clear them; and attributes may
+        // need write permission.
         let mode = entry.header.mode;
-        let first = Mode::from_raw_mode(mode & 0o777);
+        let plain = mode & !0o777 == 0 && mode & self.umask == 0 && entry.header.xattrs.is_empty();
+        let first = Mode::from_raw_mode(if plain { mode } else { 0o600 });
         let file = self.make(place, "openat", |dir, name| rustix::fs::openat(dir, name, flags, first))?;
         let file = File::from(file);
         write_content(&file, entry)?;
@@ -205,10 +221,10 @@ impl<'a> Unpacker<'a> {
             let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
             rustix::fs::fchown(fd, Some(uid), Some(gid)).map_err(failed("fchown"))?;
         }
-        if mode & !0o777 != 0 || mode & self.umask != 0 {
+        self.set_xattrs(fd, &entry.header.xattrs)?;
+        if !plain {
             rustix::fs::fchmod(fd, Mode::from_raw_mode(mode)).map_err(failed("fchmod"))?;
         }
-        self.set_xattrs(fd, &entry.header.xattrs)?;
         rustix::fs::futimens(fd, &times(entry.header.mtime)).map_err(failed("utimensat"))
     }
 
