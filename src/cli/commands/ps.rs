@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::args::containers::parse_filters;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
-use crate::cli::format::{Layout, List};
+use crate::cli::format::{Layout, List, Value};
 use crate::cli::ui::Ui;
 use crate::cli::units::{Time, ago, decimal_size_with_precision, human_duration};
 use crate::container::list::Listed;
@@ -197,7 +197,14 @@ fn sort(records: &mut [Entry], by: Option<&str>) {
     }
 }
 
+/// What templates can name, for completion.
+pub(in crate::cli) fn fields() -> Value {
+    let empty = Entry { state: "created", ..Entry::default() };
+    Value::of(&empty.to_row(Timestamp::default(), true))
+}
+
 /// What is known about a container of the list.
+#[derive(Default)]
 struct Entry {
     auto_remove: bool,
     command: Vec<String>,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::cli::compat;
 use crate::cli::error::Result;
 use crate::cli::exit::ExitStatus;
-use crate::cli::format::{self, Layout};
+use crate::cli::format::{self, Layout, Value};
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
 
@@ -59,6 +59,11 @@ impl Version {
             os: "linux",
         }
     }
+}
+
+/// What templates can name, for completion.
+pub(in crate::cli) fn fields() -> Value {
+    Value::of(&Report { client: Version::current() })
 }
 
 /// The name that Go and OCI have for this processor.

@@ -1,31 +1,32 @@
 //! The fields that `--format` templates can name, for completion.
 //!
-//! They are taken from the value that a command prints: each command that has
-//! `--format` names the type of its rows here.
+//! They are taken from a value as the command prints it: a command that has
+//! `--format` offers one as `fields()` and is named here.
 
 use super::words::Place;
+use crate::cli::commands::{image, info, network, ps, system, version};
 use crate::cli::format::Value;
+use crate::engine::Engine;
 
-/// What a command prints by a template.
-struct Row {
-    /// The command, such as `container inspect`.
-    command: &'static str,
-    /// An empty value.
-    empty: fn() -> Value,
-}
-
-/// Add your command: `Row { command: "ps", empty: || Value::of(&ps::Row::default()) }`.
-const ROWS: &[Row] = &[];
-
-/// A row of the command, empty, for its fields.
-fn row_of(place: &Place) -> Option<Value> {
-    let path = place.node.path("");
-    ROWS.iter().find(|row| row.command == path.trim_start()).map(|row| (row.empty)())
+/// What the command prints by a template, by its first name.
+fn row_of(place: &Place, engine: &Engine) -> Option<Value> {
+    match place.node.canonical_path("").trim_start() {
+        "history" => Some(image::history::fields()),
+        "image inspect" => image::inspect::fields(engine),
+        "images" => Some(image::list::fields()),
+        "info" => info::fields(engine),
+        "network inspect" => network::inspect::fields(engine),
+        "network ls" => network::list::fields(engine),
+        "ps" => Some(ps::fields()),
+        "system df" => Some(system::df::fields()),
+        "version" => Some(version::fields()),
+        _ => None,
+    }
 }
 
 /// The names below `.A.B.`, as they complete: `Name}}`, or `State.` where more follows.
-pub(super) fn below(place: &Place, parents: &[&str]) -> Vec<String> {
-    let Some(mut value) = row_of(place) else { return Vec::new() };
+pub(super) fn below(place: &Place, parents: &[&str], engine: &Engine) -> Vec<String> {
+    let Some(mut value) = row_of(place, engine) else { return Vec::new() };
     for parent in parents {
         let Value::Struct(data) = &value else { return Vec::new() };
         let Some(inner) = data.field(parent) else { return Vec::new() };
@@ -34,9 +35,12 @@ pub(super) fn below(place: &Place, parents: &[&str]) -> Vec<String> {
     let Value::Struct(data) = value else { return Vec::new() };
     data.fields
         .iter()
-        .map(|(name, value)| match value {
-            Value::Struct(_) | Value::Map(_) => format!("{name}."),
-            _ => format!("{name}}}}}"),
+        .map(|(name, value)| {
+            // Names in Go begin with a capital; templates find them in any case.
+            let mut letters = name.chars();
+            let first = letters.next().map(|c| c.to_ascii_uppercase()).unwrap_or_default();
+            let end = if matches!(value, Value::Struct(_) | Value::Map(_)) { "." } else { "}}" };
+            format!("{first}{}{end}", letters.as_str())
         })
         .collect()
 }

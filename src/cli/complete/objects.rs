@@ -1,13 +1,14 @@
 //! Suggestions for arguments: containers, images and whatever else has a name.
 
 use super::super::error::Result;
-use super::values;
 use super::words::Place;
 use super::{Directive, Suggestions};
 use crate::cli::tree::Node;
 use crate::container::{Containers, Status};
 use crate::engine::Engine;
+use crate::network::named::default_network;
 use crate::store::Store;
+use crate::volume::named::Volumes;
 
 /// Letters after which ids are offered beside names.
 const ID_LETTERS: usize = 2;
@@ -28,7 +29,10 @@ pub(super) fn named(place: &Place, name: &str, last: &str, engine: &Engine) -> S
         add(images(last, engine));
     }
     if name.contains("NETWORK") {
-        add(Suggestions::words(values::network_modes()));
+        add(networks(engine));
+    }
+    if name.contains("VOLUME") {
+        add(volumes(engine));
     }
     if let Some(words) = choices(name) {
         add(Suggestions::words(words));
@@ -92,6 +96,17 @@ fn all_containers(last: &str, wanted: fn(Status) -> bool, engine: &Engine) -> Op
     }
     found.sort();
     Some(found)
+}
+
+/// Networks by name.
+pub(super) fn networks(engine: &Engine) -> Suggestions {
+    Suggestions::words(engine.config().ok().map(|config| default_network(config).name))
+}
+
+/// Volumes by name.
+pub(super) fn volumes(engine: &Engine) -> Suggestions {
+    let all = engine.paths().ok().and_then(|paths| Volumes::new(&paths.data).list().ok());
+    Suggestions::words(all.into_iter().flatten().map(|volume| volume.name))
 }
 
 /// Images by the names that fit.

@@ -57,8 +57,13 @@ pub(super) fn of(place: &Place, arg: &Arg, last: &str, engine: &Engine) -> Sugge
     }
     let words = |words: &[&str]| Suggestions::words(words.iter().copied());
     match arg.get_long().unwrap_or_default() {
-        "format" => format(place, last),
-        "network" => Suggestions::words(network_modes()).with(prefixed("container:", place, last, engine)),
+        "format" => format(place, last, engine),
+        "network" => Suggestions::words(network_modes()).with(objects::networks(engine)).with(prefixed(
+            "container:",
+            place,
+            last,
+            engine,
+        )),
         "ipc" => words(&["host", "private", "shareable", "none", "ns:"]).with(prefixed(
             "container:",
             place,
@@ -111,7 +116,7 @@ fn is_path(name: &str) -> bool {
         .any(|word| name.contains(word))
 }
 
-pub(super) fn network_modes() -> [&'static str; 5] {
+fn network_modes() -> [&'static str; 5] {
     ["bridge", "host", "none", "pasta", "private"]
 }
 
@@ -126,7 +131,7 @@ fn prefixed(prefix: &str, place: &Place, last: &str, engine: &Engine) -> Suggest
 }
 
 /// `json`, or the fields that can follow the last dot of a template.
-fn format(place: &Place, last: &str) -> Suggestions {
+fn format(place: &Place, last: &str, engine: &Engine) -> Suggestions {
     if "json".starts_with(last) {
         return Suggestions::words(["json"]);
     }
@@ -135,7 +140,7 @@ fn format(place: &Place, last: &str) -> Suggestions {
     let Some((parents, partial)) = word.rsplit_once('.') else { return Suggestions::none() };
     let parents: Vec<&str> = parents.split('.').filter(|name| !name.is_empty()).collect();
     let begin = &last[..last.len() - partial.len()];
-    let names = fields::below(place, &parents);
+    let names = fields::below(place, &parents, engine);
     Suggestions::words(names.into_iter().map(|name| format!("{begin}{name}"))).no_space()
 }
 

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
-use crate::cli::format::{Layout, List};
+use crate::cli::format::{Layout, List, Value};
 use crate::cli::ui::Ui;
 use crate::cli::units;
 use crate::cli::values::go_bool;
@@ -38,7 +38,12 @@ pub struct Args {
     image: String,
 }
 
-#[derive(Serialize)]
+/// What templates can name, for completion.
+pub(in crate::cli) fn fields() -> Value {
+    Value::of(&Row::default())
+}
+
+#[derive(Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Row {
     #[serde(rename = "ID")]

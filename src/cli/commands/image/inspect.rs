@@ -3,7 +3,7 @@
 use crate::cli::args::containers::report_earlier;
 use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
-use crate::cli::format;
+use crate::cli::format::{self, Value};
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::image::Error;
@@ -36,6 +36,12 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
     }
     format::objects(ui, "inspect", &found, Some(&args.format))?;
     last.map_or(Ok(ExitStatus::SUCCESS), Err)
+}
+
+/// What templates can name, for completion: the fields of any image there is.
+pub(in crate::cli) fn fields(engine: &Engine) -> Option<Value> {
+    let image = engine.store().ok()?.images().ok()?.into_iter().next()?;
+    Some(Value::of(&find(engine, image.id.as_str()).ok()?))
 }
 
 /// What is known about the image of a name.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
-use crate::cli::format::{Layout, List};
+use crate::cli::format::{Layout, List, Value};
 use crate::cli::ui::Ui;
 use crate::cli::units;
 use crate::cli::values::go_bool;
@@ -56,8 +56,13 @@ pub struct Args {
     image: Option<String>,
 }
 
+/// What templates can name, for completion.
+pub(in crate::cli) fn fields() -> Value {
+    Value::of(&Row::default())
+}
+
 /// What templates can name.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Row {
     #[serde(rename = "ID")]

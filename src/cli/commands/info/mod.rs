@@ -38,6 +38,11 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     Ok(ExitStatus::SUCCESS)
 }
 
+/// What templates can name, for completion.
+pub(in crate::cli) fn fields(engine: &Engine) -> Option<Value> {
+    Some(with_go_names(Value::of(&report::Info::collect(engine).ok()?)))
+}
+
 /// Keys sorted, as podman's detour through JSON leaves them.
 fn yaml(report: &report::Info) -> Result<String> {
     let json = serde_json::to_value(report).map_err(|error| CommandError::new(error.to_string()))?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::View;
 use crate::cli::error::Result;
 use crate::cli::exit::ExitStatus;
-use crate::cli::format;
+use crate::cli::format::{self, Value};
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
 
@@ -30,6 +30,12 @@ struct Inspected {
     network: View,
     /// Those of the network: none, as containers reach the outside by pasta.
     containers: BTreeMap<String, ()>,
+}
+
+/// What templates can name, for completion.
+pub(in crate::cli) fn fields(engine: &Engine) -> Option<Value> {
+    let network = crate::network::named::default_network(engine.config().ok()?);
+    Some(Value::of(&Inspected { network: View::of(&network), containers: BTreeMap::new() }))
 }
 
 /// Prints the networks that there are, and fails for the others.

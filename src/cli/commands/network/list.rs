@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::View;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
-use crate::cli::format::{Layout, List};
+use crate::cli::format::{Layout, List, Value};
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::network::named::{NamedNetwork, default_network};
@@ -83,6 +83,11 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         list.print(ui, &rows)?;
     }
     Ok(ExitStatus::SUCCESS)
+}
+
+/// What templates can name, for completion.
+pub(in crate::cli) fn fields(engine: &Engine) -> Option<Value> {
+    Some(Value::of(&row(&default_network(engine.config().ok()?), false)))
 }
 
 fn row(network: &NamedNetwork, whole_id: bool) -> Row {

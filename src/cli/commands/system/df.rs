@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{is_used, links, tree_size, volumes};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
-use crate::cli::format::{Layout, List};
+use crate::cli::format::{Layout, List, Value};
 use crate::cli::ui::Ui;
 use crate::cli::units::decimal_size;
 use crate::container::{Record, Status};
@@ -38,6 +38,11 @@ struct Summary {
     total_count: usize,
     size: String,
     reclaimable: String,
+}
+
+/// What templates can name, for completion.
+pub(in crate::cli) fn fields() -> Value {
+    Value::of(&Summary::new("", 0, 0, 0, 0))
 }
 
 impl Summary {
