@@ -293,7 +293,9 @@ fn default_list(table: &str, key: &str) -> Vec<Value> {
 fn check_type(table: &str, key: &str, value: &Value) -> Result<(), String> {
     let fields = Table::from_iter([(key.to_owned(), value.clone())]);
     let tables = Table::from_iter([(table.to_owned(), Value::Table(fields))]);
-    Config::deserialize(tables).map(drop).map_err(|error| format!("`{table}.{key}`: {}", error.message()))
+    Config::deserialize(tables)
+        .map(drop)
+        .map_err(|error| format!("`{table}.{key}`: {}", error.message().trim_end()))
 }
 
 /// A syntax error in one line: where, and what.

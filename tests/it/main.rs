@@ -13,6 +13,7 @@
 mod support;
 
 mod command_line;
+mod configuration;
 mod host_conditions;
 mod hostile_images;
 mod hostile_registry;
@@ -23,3 +24,4 @@ mod run_confinement;
 mod run_files;
 mod run_identity;
 mod run_process;
+mod unshare;

@@ -1,19 +1,19 @@
 //! `rbox unshare`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::Command;
 
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::config::env::name;
-use crate::config::subid;
+use crate::config::{Env, subid};
 use crate::engine::Engine;
 use crate::kernel::mount;
 use crate::kernel::ns::{self, Namespace, NamespaceSet};
-use crate::userns;
 
 /// Run a command in a modified user namespace
 ///
@@ -50,11 +50,10 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let gid = env.gid();
     let uid = subid::login_uid(env);
     crate::cli::enter_user_namespace(ui, engine)?;
-    // The record outlives exec: pid and start time stay the same. A dead one is cleaned by its finder.
-    std::mem::forget(userns::register_holder(paths, engine.user_maps())?);
     private_mounts()?;
     ui.flush()?;
-    let mut command = Command::new(&program);
+    let path = resolve(env, &program)?;
+    let mut command = Command::new(path);
     command
         .args(words)
         .env(name::USERNS_CONFIGURED, "done")
@@ -64,7 +63,21 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if env.uid() != 0 {
         command.env(name::ROOTLESS_UID, uid.to_string()).env(name::ROOTLESS_GID, gid.to_string());
     }
+    command.arg0(&program);
     Err(refused(&program, &command.exec()))
+}
+
+/// Searches `$PATH` for a bare name. The kernel's answer for a directory that may not be
+/// entered would hide that there is no such program.
+fn resolve(env: &Env, program: &OsStr) -> Result<PathBuf> {
+    let name = program.to_string_lossy();
+    if name.contains('/') {
+        return Ok(program.into());
+    }
+    env.find_program(&name, []).ok_or_else(|| {
+        CommandError::new(format!("exec: {name:?}: executable file not found in $PATH"))
+            .with_status(ExitStatus::NOT_FOUND)
+    })
 }
 
 /// A mount namespace of its own: what the command mounts goes away with it, and what the host
@@ -74,13 +87,9 @@ fn private_mounts() -> Result<()> {
     Ok(mount::make_all(libc::MS_SLAVE)?)
 }
 
-fn refused(program: &OsString, error: &io::Error) -> CommandError {
+fn refused(program: &OsStr, error: &io::Error) -> CommandError {
     let program = program.to_string_lossy();
     match error.kind() {
-        io::ErrorKind::NotFound if !program.contains('/') => {
-            CommandError::new(format!("exec: {program:?}: executable file not found in $PATH"))
-                .with_status(ExitStatus::NOT_FOUND)
-        }
         io::ErrorKind::NotFound => {
             CommandError::new(format!("fork/exec {program}: no such file or directory"))
                 .with_status(ExitStatus::NOT_FOUND)
