@@ -227,10 +227,10 @@ fn configured_umask(input: &SpecInput<'_>) -> Result<u32> {
     super::super::parse_umask(&input.config.umask)
 }
 
-/// On by default: inside, a set-user-id root program would become the user herself.
+/// Off by default: sudo, ping and su of ordinary images rely on set-user-id programs, and podman
+/// and docker leave them working. `--security-opt no-new-privileges` is the stronger choice.
 fn no_new_privileges(input: &SpecInput<'_>) -> bool {
-    let security = &input.request.security;
-    security.no_new_privileges.unwrap_or(!security.privileged)
+    input.request.security.no_new_privileges.unwrap_or(false)
 }
 
 fn environment(input: &SpecInput<'_>, generated: &Generated) -> Result<Vec<String>> {
