@@ -80,9 +80,8 @@ fn there_is_one_network_and_no_pod() {
 #[test]
 fn reset_leaves_an_empty_store_and_nothing_else_is_touched() {
     let env = TestEnv::new("reset");
-    fs::create_dir_all(env.data()).unwrap();
-    fs::write(env.data().join("somebody-else"), "x").unwrap();
     env.busybox();
+    fs::write(env.data().join("somebody-else"), "x").unwrap();
     assert_ne!(env.ok(["system", "df", "--format", "{{.Total}}"]).lines().next(), Some("0"));
     env.ok(["system", "reset", "-f"]);
     assert_eq!(env.ok(["system", "df", "--format", "{{.Total}}"]).lines().next(), Some("0"));

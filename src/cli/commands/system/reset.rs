@@ -23,8 +23,8 @@ pub struct Args {
 }
 
 /// What rbox puts into its data directory. Only these are removed: the directory may be one that
-/// `--root` names and that holds other things.
-const DATA: [&str; 13] = [
+/// `--root` names and that holds other things. The mark that it is a store stays.
+const DATA: [&str; 12] = [
     "containers",
     "names",
     "images",
@@ -37,7 +37,6 @@ const DATA: [&str; 13] = [
     "empty",
     "probe",
     "locks",
-    "store.json",
 ];
 /// What rbox puts into its run directory; `userns` stays for those who are in that namespace.
 const RUN: [&str; 3] = ["containers", "locks", "pasta.json"];
