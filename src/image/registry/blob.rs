@@ -89,11 +89,7 @@ impl BlobStream<'_, '_> {
                 Ok(None) => self.truncated(),
                 Err(error) => match TransportCause::of(&error) {
                     // The body ended before its announced length.
-                    TransportCause::Http(why)
-                        if why.contains("end of file") || why.contains("incomplete") =>
-                    {
-                        self.truncated()
-                    }
+                    TransportCause::Closed => self.truncated(),
                     cause => self.client.transport().transport_error(&Method::GET, response.url(), cause),
                 },
             };

@@ -148,7 +148,7 @@ impl std::fmt::Display for Answer {
             ("", "") if (400..500).contains(&self.status) && self.status != 429 => {
                 write!(f, "StatusCode: {} {reason}", self.status)
             }
-            ("", _) if self.status == 429 => f.write_str("too many requests to registry"),
+            ("", _) if self.status == 429 => f.write_str("too many requests to registry (StatusCode: 429)"),
             ("", message) if (400..500).contains(&self.status) => {
                 write!(f, "StatusCode: {}, {message:?}", self.status)
             }
@@ -254,7 +254,7 @@ impl std::fmt::Display for TransportCause {
             Self::UntrustedCertificate(why) => write!(f, "tls: failed to verify certificate: x509: {why}"),
             Self::Tls(why) => write!(f, "tls: {why}"),
             Self::Timeout => f.write_str("i/o timeout"),
-            Self::Closed => f.write_str("EOF"),
+            Self::Closed => f.write_str("unexpected EOF"),
             Self::Http(why) => f.write_str(why),
         }
     }
@@ -281,9 +281,8 @@ impl TransportCause {
                 let host = error.url().and_then(|u| u.host_str()).unwrap_or_default();
                 return Self::NoSuchHost(host.to_owned());
             }
-            if message.contains("connection closed before message completed")
-                || message == "unexpected end of file"
-            {
+            let is_end = ["connection closed before message", "end of file before", "unexpected end of file"];
+            if is_end.iter().any(|part| message.contains(part)) {
                 return Self::Closed;
             }
             if text.is_empty() || !text.contains(&message) {
@@ -335,7 +334,7 @@ impl TransportCause {
                 libc::EINTR,
             ]
             .contains(errno),
-            Self::Http(why) => why.contains("incomplete message") || why.contains("end of file"),
+            Self::Http(why) => why.contains("incomplete message"),
             Self::NoSuchHost(_) | Self::PlainHttp | Self::UntrustedCertificate(_) | Self::Tls(_) => false,
         }
     }
@@ -449,7 +448,7 @@ mod tests {
             ),
             (403, r#"{"details":"go away"}"#, "StatusCode: 403, \"go away\""),
             (404, "", "StatusCode: 404 Not Found"),
-            (429, "", "too many requests to registry"),
+            (429, "", "too many requests to registry (StatusCode: 429)"),
             (
                 429,
                 r#"{"errors":[{"code":"TOOMANYREQUESTS","message":"You have reached your pull rate limit"}]}"#,

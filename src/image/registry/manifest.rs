@@ -1,7 +1,7 @@
 //! Manifests, indexes, configs and tag lists: documents of bounded size, checked against their digests.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, LINK};
-use reqwest::{Method, Url};
+use reqwest::{Method, Response, Url};
 use serde::Deserialize;
 
 use super::client::{Ask, Client};
@@ -48,10 +48,9 @@ impl Client<'_> {
     /// Fetches the manifest or index that the reference leads to.
     pub async fn manifest(&self, reference: &Reference) -> Result<Served, RegistryError> {
         let ask = self.manifest_ask(reference, Method::GET);
-        let mut response = self.request(&ask).await?;
+        let (response, bytes) = self.fetch(&ask, DOCUMENT_MAX).await?;
         let stated = content_digest(response.headers());
         let media_type = response.headers().get(CONTENT_TYPE).and_then(|v| Some(v.to_str().ok()?.to_owned()));
-        let bytes = self.transport().read(&mut response, DOCUMENT_MAX, &ask.doing).await?;
         let expected = reference.digest().or(stated.as_ref());
         let digest = match expected {
             Some(expected) => check(&ask.doing, &bytes, expected)?,
@@ -68,8 +67,7 @@ impl Client<'_> {
         }
         let path = format!("{}/blobs/{}", self.path(), descriptor.digest);
         let ask = Ask { method: Method::GET, path, accept: None, from: 0, doing };
-        let mut response = self.request(&ask).await?;
-        let bytes = self.transport().read(&mut response, descriptor.size, &ask.doing).await?;
+        let (_, bytes) = self.fetch(&ask, descriptor.size).await?;
         check(&ask.doing, &bytes, &descriptor.digest)?;
         Ok(bytes)
     }
@@ -87,9 +85,8 @@ impl Client<'_> {
         for _ in 0..PAGES_MAX {
             let ask =
                 Ask { method: Method::GET, path: path.clone(), accept: None, from: 0, doing: doing.clone() };
-            let mut response = self.request(&ask).await?;
+            let (response, bytes) = self.fetch(&ask, DOCUMENT_MAX).await?;
             let next = next_page(response.url(), response.headers());
-            let bytes = self.transport().read(&mut response, DOCUMENT_MAX, &doing).await?;
             let list: List =
                 serde_json::from_slice(&bytes).map_err(|_| broken("the tag list is not JSON"))?;
             let count = tags.len();
@@ -101,6 +98,18 @@ impl Client<'_> {
             }
         }
         Err(broken("the tag list has too many pages"))
+    }
+
+    /// Fetches a whole document; one that breaks off is fetched again.
+    async fn fetch(&self, ask: &Ask, limit: u64) -> Result<(Response, Vec<u8>), RegistryError> {
+        let mut attempt = 0;
+        loop {
+            let mut response = self.request(ask).await?;
+            match self.transport().read(&mut response, limit, &ask.doing).await {
+                Ok(bytes) => return Ok((response, bytes)),
+                Err(error) => self.pause_or_fail(error, None, &mut attempt).await?,
+            }
+        }
     }
 
     fn manifest_ask(&self, reference: &Reference, method: Method) -> Ask {
