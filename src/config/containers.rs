@@ -205,6 +205,8 @@ table! {
         tmp_dir: String = String::new(),
         /// Directory of named volumes; empty means inside of the store.
         volume_path: String = String::new(),
+        /// Sockets of volume plugins by their names.
+        volume_plugins: BTreeMap<String, PathBuf> = BTreeMap::new(),
     }
 }
 

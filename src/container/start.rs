@@ -191,14 +191,17 @@ impl Container for Keeper {
         // The helpers that write the maps take most of the time: everything that needs no rights is
         // done while they are at it.
         let entering = self.enter()?;
-        let plan = self.plan(&store);
+        // Layers whose owners must be shifted are copied, and that does need the ids.
+        let maps = &self.record.root.maps;
+        let is_shifted = maps.uid.iter().chain(&maps.gid).any(|range| range.inside != range.outside);
+        let early = (!is_shifted).then(|| self.plan(&store));
         let network = RunNetwork::plan(&self.containers, &self.record, &self.paths, &self.settings);
         let membership = entering.finish()?;
         if membership == userns::Membership::Made {
             // Nobody depends on it: without the record others make a namespace of their own.
             self.holder = userns::register_holder(&self.paths, &self.maps).ok();
         }
-        let plan = plan?;
+        let plan = early.unwrap_or_else(|| self.plan(&store))?;
         let network = network?;
         network.make_files(&self.record)?;
         self.network = Some(network);

@@ -161,7 +161,7 @@ struct ImageStore {
 
 #[derive(Debug, Serialize)]
 struct Plugins {
-    volume: Vec<&'static str>,
+    volume: Vec<String>,
     network: Vec<&'static str>,
     log: Vec<&'static str>,
     authorization: Option<Vec<String>>,
@@ -180,7 +180,9 @@ impl Info {
             store: StoreInfo::collect(engine)?,
             registries,
             plugins: Plugins {
-                volume: vec!["local"],
+                volume: std::iter::once("local".to_owned())
+                    .chain(engine.config()?.engine.volume_plugins.keys().cloned())
+                    .collect(),
                 network: vec!["pasta"],
                 log: vec!["k8s-file", "json-file", "none", "passthrough"],
                 authorization: None,
