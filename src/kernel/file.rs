@@ -231,3 +231,67 @@ fn would_block(path: &Path) -> Error {
 pub fn is_temporary(name: &OsStr) -> bool {
     name.as_bytes().starts_with(TEMP_PREFIX.as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Dir(PathBuf);
+
+    impl Dir {
+        fn new(test: &str) -> Self {
+            let dir = std::env::temp_dir().join(format!("rbox-file-{test}-{}", std::process::id()));
+            let _ = std::fs::remove_dir_all(&dir);
+            std::fs::create_dir(&dir).unwrap();
+            Self(dir)
+        }
+    }
+
+    impl Drop for Dir {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_write_replaces_in_one_step_and_leaves_nothing_else() {
+        use std::os::unix::fs::MetadataExt as _;
+        let dir = Dir::new("write");
+        let mode = Mode::RUSR | Mode::WUSR;
+        for (text, durability) in [("one", Durability::Sync), ("longer", Durability::None)] {
+            write_atomic(&dir.0, "name".as_ref(), text.as_bytes(), mode, durability).unwrap();
+            let path = dir.0.join("name");
+            assert_eq!(read_limited(&path, 6).unwrap(), text.as_bytes());
+            assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
+        }
+        assert!(read_limited(&dir.0.join("name"), 5).is_err());
+        std::fs::create_dir(dir.0.join("taken")).unwrap();
+        assert!(write_atomic(&dir.0, "taken".as_ref(), b"", mode, Durability::None).is_err());
+        assert_eq!(std::fs::read_dir(&dir.0).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn locks_exclude_and_follow_a_replaced_file() {
+        let dir = Dir::new("lock");
+        let path = dir.0.join("lock");
+        let first = Flock::shared(&path).unwrap();
+        let second = Flock::try_shared(&path).unwrap().unwrap();
+        assert!(Flock::try_exclusive(&path).unwrap().is_none());
+        drop((first, second));
+        let held = Flock::try_exclusive(&path).unwrap().unwrap();
+        assert!(Flock::try_shared(&path).unwrap().is_none());
+        // Whoever waits for a file that is removed meanwhile gets the next one of that name.
+        std::thread::scope(|scope| {
+            let waiter = scope.spawn(|| Flock::exclusive(&path).unwrap());
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            std::fs::remove_file(&path).unwrap();
+            drop(held);
+            let held = waiter.join().unwrap();
+            assert!(Flock::try_exclusive(&path).unwrap().is_none());
+            drop(held);
+        });
+        std::fs::remove_file(&path).unwrap();
+        assert!(Flock::exclusive_existing(&path).is_err());
+        assert!(Flock::try_exclusive_existing(&dir.0).unwrap().is_some(), "directories can be locked");
+    }
+}

@@ -386,3 +386,7 @@ fn push_components(stack: &mut Vec<OsString>, path: &Path) {
 fn strip_root(rel: &Path) -> &Path {
     rel.strip_prefix("/").unwrap_or(rel)
 }
+
+#[cfg(test)]
+#[path = "path_tests.rs"]
+mod tests;

@@ -39,17 +39,28 @@ fn finish(child: Child) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// A line for the parent process.
+fn say(line: &str) {
+    use std::io::Write as _;
+    writeln!(std::io::stdout(), "{line}").unwrap();
+}
+
 /// Not a test by itself: the other processes of the tests below.
 #[test]
 fn worker() {
     let (Some(data), Some(job)) = (variable(STORE), variable(JOB)) else { return };
     let store = Store::open_at(Path::new(&data)).unwrap();
     match job.as_str() {
-        "pull" => println!("wrote {}", pull(&store)),
+        "pull" => say(&format!("wrote {}", pull(&store))),
         "remove" => remove(&store),
+        "check" => assert_whole(&store, "check"),
+        "clean" => {
+            assert_whole(&store, "clean");
+            assert_clean(&store, "clean");
+        }
         "stage" => {
             store.put_blob(b"x").unwrap();
-            println!("ready");
+            say("ready");
             std::thread::sleep(Duration::from_secs(600));
         }
         "slow blob" => {
@@ -58,7 +69,7 @@ fn worker() {
                 panic!("it is there");
             };
             writer.write(b"abc").unwrap();
-            println!("ready");
+            say("ready");
             std::thread::sleep(Duration::from_millis(300));
             writer.write(b"def").unwrap();
             writer.commit().unwrap();
@@ -269,7 +280,7 @@ fn f43_staging_of_the_dead_is_reclaimed_and_of_the_living_is_not() {
     let dead = store.data().join("tmp/99-dead");
     fs::create_dir_all(dead.join("layer-0/diff/closed")).unwrap();
     put(&dead.join("layer-0/diff/closed/f"), b"x");
-    fs::set_permissions(dead.join("layer-0/diff/closed"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(dead.join("layer-0/diff/closed"), fs::Permissions::from_mode(0o000)).unwrap();
     store.gc(Partials::Keep).unwrap();
     assert_eq!(store.list("tmp").unwrap(), living);
     assert!(store.blob(&Digest::of(b"x")).unwrap().is_some(), "a living process relies on it");
@@ -315,7 +326,7 @@ fn f46_trees_of_any_mode_owner_and_depth_are_removed() {
         if is_root() {
             std::os::unix::fs::chown(dir, Some(1000 + number as u32), None).unwrap();
         }
-        fs::set_permissions(dir, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o000)).unwrap();
     }
     let root = crate::kernel::path::RootDir::open(&scratch.0).unwrap();
     root.remove_tree("tree").unwrap();
