@@ -107,7 +107,7 @@ mod tests {
             let hints = for_error(&error);
             match expected {
                 Some(begin) => {
-                    assert!(hints.first().is_some_and(|hint| hint.starts_with(begin)), "{error}: {hints:?}")
+                    assert!(hints.first().is_some_and(|hint| hint.starts_with(begin)), "{error}: {hints:?}");
                 }
                 None => assert!(hints.is_empty(), "{error}: {hints:?}"),
             }
