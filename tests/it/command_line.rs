@@ -114,6 +114,26 @@ fn arguments_are_counted() {
 }
 
 #[test]
+fn latest_excludes_names_and_all() {
+    let env = TestEnv::new("latest");
+    let takes_both = ["exec", "list", "ls", "port", "ps", "top"];
+    for Entry { path, help, .. } in all(&env) {
+        let name = path.join(" ");
+        if !help.contains("\n  -l, --latest") || path.last().is_some_and(|word| takes_both.contains(&word.as_str())) {
+            continue;
+        }
+        let with = |more: [&str; 2]| {
+            let words: Vec<&str> = path.iter().map(String::as_str).chain(more).collect();
+            env.fails(125, words)
+        };
+        let text = with(["-l", "nonexistent-container"]);
+        assert!(text.contains("--latest and ") && text.contains(" cannot be used together"), "{name}: {text}");
+        let text = with(["--all", "--latest"]);
+        assert!(text.contains("unknown flag") || text.contains(" cannot be used together"), "{name}: {text}");
+    }
+}
+
+#[test]
 fn every_command_completes() {
     let env = TestEnv::new("complete");
     for Entry { path, usage, .. } in all(&env) {

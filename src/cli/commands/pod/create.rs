@@ -1,7 +1,5 @@
 //! `rbox pod create`.
 
-use std::ffi::OsString;
-
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
@@ -12,13 +10,18 @@ use crate::engine::Engine;
 /// After creating the pod, the pod ID is printed to stdout.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    options: Vec<OsString>,
+    /// Assign a name to the pod
+    #[arg(long, short = 'n', value_name = "string")]
+    name: Option<String>,
+    #[arg(id = "NAME")]
+    argument: Option<String>,
 }
 
 /// Refuses.
 pub fn exec(_ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
-    let Args { options } = args;
-    drop(options);
-    Err(CommandError::new("not supported yet: pods"))
+    let Args { name, argument } = args;
+    Err(CommandError::new(match name.or(argument) {
+        Some(name) => format!("not supported yet: pods (pod create {name})"),
+        None => "not supported yet: pods".to_owned(),
+    }))
 }

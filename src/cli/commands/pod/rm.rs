@@ -45,6 +45,12 @@ pub fn exec(ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
     if args.all && !args.pods.is_empty() {
         return Err(CommandError::new("no arguments are needed with --all"));
     }
+    if args.latest && args.all {
+        return Err(CommandError::new("--all and --latest cannot be used together"));
+    }
+    if args.latest && !args.pods.is_empty() {
+        return Err(CommandError::new("--latest and pods cannot be used together"));
+    }
     if args.time.is_some() && !args.force {
         return Err(CommandError::new("--force option must be specified to use the --time option"));
     }
