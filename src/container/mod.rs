@@ -24,7 +24,7 @@ pub mod error;
 pub mod exec;
 pub mod filter;
 pub mod id;
-pub mod inspect;
+pub mod leftovers;
 pub mod list;
 pub mod logs;
 pub mod lookup;
@@ -37,7 +37,6 @@ pub mod start;
 pub mod state;
 pub mod stop;
 pub mod time;
-pub mod top;
 pub mod wait;
 
 pub use error::Error;

@@ -80,6 +80,14 @@ pub struct Root {
     pub maps: IdMaps,
 }
 
+impl Root {
+    /// Whether ids in the container are those of the user's namespace, so that layers serve as they are.
+    #[must_use]
+    pub fn shares_ids(&self) -> bool {
+        self.maps.uid.iter().chain(&self.maps.gid).all(|range| range.inside == range.outside)
+    }
+}
+
 /// The first process.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -19,6 +19,8 @@ pub struct RemoveOptions {
     pub force: bool,
     /// How long the stop may take; the container's own time if absent.
     pub timeout: Option<Duration>,
+    /// Remove the volumes that were made for it alone.
+    pub volumes: bool,
 }
 
 impl Containers {
@@ -51,7 +53,11 @@ impl Containers {
             });
         }
         let trash = self.detach_files(record)?;
-        remove_dir(&trash)
+        remove_dir(&trash)?;
+        if options.volumes || record.lifecycle.auto_remove {
+            self.remove_anonymous_volumes(record)?;
+        }
+        Ok(())
     }
 
     /// The state, or "unknown" where its file is damaged: that must not keep anybody from removing it.

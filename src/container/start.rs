@@ -192,9 +192,7 @@ impl Container for Keeper {
         // done while they are at it.
         let entering = self.enter()?;
         // Layers whose owners must be shifted are copied, and that does need the ids.
-        let maps = &self.record.root.maps;
-        let is_shifted = maps.uid.iter().chain(&maps.gid).any(|range| range.inside != range.outside);
-        let early = (!is_shifted).then(|| self.plan(&store));
+        let early = self.record.root.shares_ids().then(|| self.plan(&store));
         let network = RunNetwork::plan(&self.containers, &self.record, &self.paths, &self.settings);
         let membership = entering.finish()?;
         if membership == userns::Membership::Made {
@@ -389,6 +387,11 @@ impl Keeper {
         // On failure `rm` has to do it: the container is shown as exited, without a code.
         if let Ok(trash) = self.containers.detach_files(&self.record) {
             self.trash = Some(trash);
+            // What cannot be removed is seen by `volume ls` and `images`.
+            let _ = self.containers.remove_anonymous_volumes(&self.record);
+            if self.record.lifecycle.auto_remove_image {
+                let _ = self.containers.remove_image(&self.record);
+            }
         }
     }
 

@@ -73,7 +73,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
     let selected = named.find(&containers).map_err(|error| no_such(error, &named.references))?;
     let mut removal = Removal {
         containers: &containers,
-        options: RemoveOptions { force: args.force, timeout: args.time.map(seconds) },
+        options: RemoveOptions { force: args.force, timeout: args.time.map(seconds), volumes: args.volumes },
         depend: args.depend || args.all,
         done: Vec::new(),
     };

@@ -169,7 +169,7 @@ impl Removal<'_> {
         let containers = self.engine.containers()?;
         for user in super::users(self.engine)?.remove(id.as_str()).unwrap_or_default() {
             let record = containers.lookup(&user)?;
-            containers.remove(&record, RemoveOptions { force: true, timeout: None })?;
+            containers.remove(&record, RemoveOptions { force: true, ..RemoveOptions::default() })?;
         }
         Ok(())
     }

@@ -55,7 +55,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, Args { force }: Args) -> Result<ExitSt
     }
     let mut last = None;
     let containers = engine.containers()?;
-    let options = RemoveOptions { force: true, timeout: Some(Duration::ZERO) };
+    let options = RemoveOptions { force: true, timeout: Some(Duration::ZERO), volumes: true };
     for listed in containers.list(&Default::default())?.into_iter().rev() {
         if let Err(error) = containers.remove(&listed.record, options) {
             report_earlier(ui, &mut last, error.into());
