@@ -130,7 +130,8 @@ impl Store {
         let stack = self.stack(layers)?;
         let explicit = stack.iter().rev().find(|layer| !layer.record().implied.iter().any(String::is_empty));
         let attributes = match explicit {
-            None => RootAttributes { mode: 0o755, uid: 0, gid: 0 },
+            // As podman has it, and as RPM's package of file systems wants it.
+            None => RootAttributes { mode: 0o555, uid: 0, gid: 0 },
             Some(layer) => {
                 let diff = layer.diff();
                 let stat = rustix::fs::stat(&diff).map_err(|e| failed("stat", &diff, e))?;

@@ -15,7 +15,7 @@ use super::{inner_path, no_nul};
 pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
     refuse_unsupported(spec)?;
     let arguments = spec.args().clone().unwrap_or_default();
-    if arguments.first().is_none_or(String::is_empty) {
+    if arguments.is_empty() {
         return Err(Error::invalid("process.args", "there is no program to run"));
     }
     let environment = spec.env().clone().unwrap_or_default();

@@ -29,6 +29,11 @@ pub(super) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
     copy_properties(&to, Path::new(""), &stat)
 }
 
+/// Whether a directory holds nothing.
+pub(super) fn is_empty(directory: BorrowedFd<'_>) -> Result<bool> {
+    Ok(entries(&tree_root(directory)?)?.is_empty())
+}
+
 fn copy_directory(from: &RootDir, to: &RootDir, depth: usize) -> Result<()> {
     if depth > MAX_DEPTH {
         return Err(Error::invalid("image", format!("directories deeper than {MAX_DEPTH} cannot be copied")));

@@ -12,6 +12,7 @@ use crate::kernel::mount::{self, Attributes};
 use crate::kernel::{self, cred};
 
 use super::super::error::{Error, Result};
+use super::super::launch::Streams;
 use super::super::plan::{Device, DeviceKind, MountSource};
 use super::Stage;
 
@@ -39,6 +40,10 @@ impl Stage<'_> {
                 self.bind_device(&Path::new("/dev").join(name), FileType::CharacterDevice, major, minor)?;
             }
             self.make_links()?;
+            if matches!(self.streams, Streams::Terminal { .. }) {
+                // Where the terminal will be shown: /dev may be read-only by then.
+                self.root().create_file("dev/console", Mode::from_raw_mode(0o600))?;
+            }
         }
         let known =
             |device: &Device| DEFAULT.iter().any(|(name, ..)| device.path == Path::new("/dev").join(name));

@@ -69,6 +69,8 @@ pub(super) struct Stage<'a> {
     root: Option<RootDir>,
     /// Detached copies of the mounts whose owner is to change.
     chown: Vec<OwnedFd>,
+    /// Mounts that become read-only once everything in them is made.
+    read_only: Vec<OwnedFd>,
     /// The program's path, once it is found.
     program: Option<std::ffi::CString>,
     /// The pid that the parent knows.
@@ -102,6 +104,7 @@ impl<'a> Stage<'a> {
             protection: setup.protection,
             root: None,
             chown: Vec::new(),
+            read_only: Vec::new(),
             program: None,
             outer_pid: 0,
         }

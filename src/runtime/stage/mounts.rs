@@ -100,7 +100,13 @@ impl Stage<'_> {
             ),
             _ => error.into(),
         })?;
-        if mount.chown {
+        // Nothing says whose a new volume is that the image knows nothing of: it becomes the program's.
+        let fresh = || -> Result<bool> {
+            Ok(mount.copy_up
+                && !self.root().exists(&mount.destination)?
+                && copy_up::is_empty(source.as_fd())?)
+        };
+        if mount.chown || fresh()? {
             self.chown.push(mount::clone_tree(&source, c"", false)?);
         }
         let mut mount = mount.clone();
@@ -110,14 +116,20 @@ impl Stage<'_> {
         self.attach(&mount, "bind", &tree)
     }
 
-    fn attach(&self, mount: &Mount, kind: &str, tree: &OwnedFd) -> Result<()> {
+    fn attach(&mut self, mount: &Mount, kind: &str, tree: &OwnedFd) -> Result<()> {
         let is_dir = is_dir(tree)?;
         let target = self.target(&mount.destination, kind, is_dir, tree.as_fd())?;
         if mount.copy_up && is_dir {
             copy_up::fill(target.as_fd(), tree.as_fd())?;
         }
+        let mut attributes = mount.attributes;
+        if kind == "tmpfs" && attributes.set & mount::READ_ONLY != 0 {
+            // Targets of mounts and devices are still to be made in it: /dev may be one.
+            attributes.set &= !mount::READ_ONLY;
+            self.read_only.push(tree.try_clone().map_err(|source| kernel::Error::call("dup", "", source))?);
+        }
         restrict(tree.as_fd(), true, mount.recursive_attributes)?;
-        restrict(tree.as_fd(), false, mount.attributes)?;
+        restrict(tree.as_fd(), false, attributes)?;
         Ok(mount::attach(tree, &target)?)
     }
 

@@ -33,9 +33,14 @@ impl Stage<'_> {
             self.root = Some(open_root()?);
         }
         let cwd = &self.process.cwd;
-        let fail = |source| Error::Step {
-            doing: format!("cannot enter the working directory `{}`", cwd.display()),
-            source,
+        let fail = |source: std::io::Error| {
+            let doing = match self.plan {
+                Some(plan) if source.kind() == std::io::ErrorKind::NotFound => {
+                    format!("workdir {cwd:?} does not exist on container {}", plan.identity.id)
+                }
+                _ => format!("cannot enter the working directory `{}`", cwd.display()),
+            };
+            Error::Step { doing, source }
         };
         let directory = self
             .root()
@@ -58,6 +63,9 @@ impl Stage<'_> {
         let program = &self.process.arguments[0];
         let mut denied = None;
         let searched = !program.contains('/');
+        if program.is_empty() {
+            return Err(Error::ProgramNotFound { program: String::new(), searched });
+        }
         for candidate in candidates(program, &self.process.environment)? {
             match executable(&candidate) {
                 Ok(()) => {

@@ -46,9 +46,12 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// The last changes to the root mount itself.
-    pub(super) fn restrict_root(&self) -> Result<()> {
+    /// The last changes to the root mount, and to those that had to be writable until now.
+    pub(super) fn restrict_root(&mut self) -> Result<()> {
         let plan = self.plan();
+        for tree in std::mem::take(&mut self.read_only) {
+            mount::set_attributes(&tree, false, Attributes::setting(mount::READ_ONLY))?;
+        }
         if plan.root_read_only {
             mount::set_attributes(self.root(), false, Attributes::setting(mount::READ_ONLY))?;
         }
