@@ -215,7 +215,21 @@ impl From<container::Error> for CommandError {
 impl From<runtime::Error> for CommandError {
     fn from(error: runtime::Error) -> Self {
         let status = ExitStatus::from_code(error.exit_code());
-        Self::from_library(&error, error.kind()).with_status(status)
+        // Scripts look for these words of podman's.
+        let words = match &error {
+            runtime::Error::ProgramNotFound { .. } => {
+                ": OCI runtime attempted to invoke a command that was not found"
+            }
+            runtime::Error::ProgramNotExecutable { source, .. }
+                if source.kind() == io::ErrorKind::PermissionDenied =>
+            {
+                ": OCI permission denied"
+            }
+            _ => "",
+        };
+        let mut error = Self::from_library(&error, error.kind()).with_status(status);
+        error.message.push_str(words);
+        error
     }
 }
 

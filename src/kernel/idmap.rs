@@ -46,7 +46,8 @@ pub fn split_along(map: &[IdRange], parent: &[IdRange]) -> Vec<IdRange> {
     for range in map {
         let mut rest = *range;
         while rest.count > 0 {
-            let within = parent.iter().find(|p| rest.outside >= p.inside && rest.outside - p.inside < p.count);
+            let within =
+                parent.iter().find(|p| rest.outside >= p.inside && rest.outside - p.inside < p.count);
             // What the parent does not map is left to the kernel to refuse.
             let count = within.map_or(rest.count, |p| rest.count.min(p.count - (rest.outside - p.inside)));
             lines.push(IdRange { count, ..rest });

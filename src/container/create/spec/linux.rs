@@ -84,11 +84,12 @@ fn namespaces(input: &SpecInput<'_>) -> Vec<LinuxNamespace> {
         _ => Some(None),
     };
     let user = match &request.userns {
-        UserNsMode::Path(path) => Some(path.clone()),
-        _ => None,
+        UserNsMode::Path(path) => Some(Some(path.clone())),
+        // One that is joined has no map here; and without an entry it is never taken for a new one.
+        _ => input.maps.is_some().then_some(None),
     };
     let all: [(LinuxNamespaceType, Option<Option<PathBuf>>); 7] = [
-        (LinuxNamespaceType::User, Some(user)),
+        (LinuxNamespaceType::User, user),
         (LinuxNamespaceType::Mount, Some(None)),
         (LinuxNamespaceType::Pid, of_mode(&request.pid)),
         (LinuxNamespaceType::Ipc, ipc),
