@@ -18,6 +18,7 @@ mod host_conditions;
 mod hostile_images;
 mod hostile_registry;
 mod hostile_roots;
+mod oci;
 mod pull;
 mod run_basic;
 mod run_confinement;

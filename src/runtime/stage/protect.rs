@@ -117,7 +117,8 @@ struct Luggage {
     channel: RawFd,
     listener: Option<RawFd>,
     wait_on_channel: bool,
-    terminal: Option<Option<(u16, u16)>>,
+    terminal: bool,
+    terminal_size: Option<(u16, u16)>,
     extra: usize,
     maps: Option<IdMaps>,
     outer_pid: u32,
@@ -151,8 +152,9 @@ impl Stage<'_> {
             channel: pass(&self.channel)?,
             listener,
             wait_on_channel: matches!(self.start, StartSignal::Channel),
-            terminal: match self.streams {
-                Streams::Terminal { size } => Some(size),
+            terminal: matches!(self.streams, Streams::Terminal { .. }),
+            terminal_size: match self.streams {
+                Streams::Terminal { size } => size,
                 Streams::Inherit | Streams::Given { .. } => None,
             },
             extra: self.extra_count,
@@ -221,7 +223,11 @@ fn run(luggage: Luggage) -> ! {
         process: luggage.process,
         channel: adopt(luggage.channel),
         start,
-        streams: luggage.terminal.map_or(Streams::Inherit, |size| Streams::Terminal { size }),
+        streams: if luggage.terminal {
+            Streams::Terminal { size: luggage.terminal_size }
+        } else {
+            Streams::Inherit
+        },
         extra: Vec::new(),
         maps: luggage.maps,
         protection: Protection::Unneeded,

@@ -1,0 +1,670 @@
+//! `rbox oci`: bundles run by the command line that other engines use. No store, no image, no monitor.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use crate::support::TestEnv;
+use crate::support::canary::Canary;
+use crate::support::env::{Outcome, probe_binary, wait_until};
+
+/// A bundle directory with a small root file system.
+struct Bundle {
+    env: TestEnv,
+    dir: PathBuf,
+    spec: Value,
+}
+
+impl Bundle {
+    fn new(name: &str) -> Self {
+        let env = TestEnv::new(name);
+        let dir = env.work().join("bundle");
+        let root = dir.join("rootfs");
+        for path in ["bin", "etc", "proc", "sys", "dev", "tmp"] {
+            fs::create_dir_all(root.join(path)).unwrap();
+        }
+        fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+        fs::copy(probe_binary(), root.join("probe")).unwrap();
+        let applets = "sh true cat id ls sleep echo env mount touch stat readlink grep pwd kill ps mknod tty stty \
+            hostname date dd mkdir chmod su nc trap tail head";
+        for applet in applets.split_whitespace() {
+            symlink("busybox", root.join("bin").join(applet)).unwrap();
+        }
+        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").unwrap();
+        Self { env, dir, spec: spec() }
+    }
+
+    fn root(&self, path: &str) -> PathBuf {
+        self.dir.join("rootfs").join(path)
+    }
+
+    fn program(&mut self, args: &[&str]) -> &mut Self {
+        self.spec["process"]["args"] = json!(args);
+        self
+    }
+
+    fn shell(&mut self, script: &str) -> &mut Self {
+        self.program(&["sh", "-c", script])
+    }
+
+    fn write(&self) {
+        fs::write(self.dir.join("config.json"), self.spec.to_string()).unwrap();
+    }
+
+    fn oci(&self, args: &[&str]) -> Outcome {
+        self.env.run([&["oci"], args].concat())
+    }
+
+    /// Runs the bundle in the foreground.
+    fn run(&self) -> Outcome {
+        self.write();
+        self.oci(&["run", "-b", self.dir.to_str().unwrap(), "c1"])
+    }
+
+    #[track_caller]
+    fn ok(&self) -> String {
+        let outcome = self.run();
+        assert_eq!(outcome.code, 0, "{outcome:#?}");
+        outcome.stdout
+    }
+
+    /// Runs the bundle, which must be refused cleanly, and returns what was said.
+    #[track_caller]
+    fn refused(&self) -> String {
+        let outcome = self.run();
+        assert_eq!(outcome.code, 1, "{outcome:#?}");
+        assert_eq!(outcome.stdout, "", "nothing of it ran");
+        assert_eq!(
+            outcome.stderr.lines().filter(|line| !line.starts_with("Hint:")).count(),
+            1,
+            "{outcome:#?}"
+        );
+        assert!(!outcome.stderr.contains("panicked"));
+        assert_eq!(self.oci(&["list", "-q"]).stdout, "", "nothing is left behind");
+        outcome.stderr
+    }
+
+    /// Runs the bundle in the background; its streams are closed.
+    #[track_caller]
+    fn detached(&self, id: &str) {
+        self.write();
+        assert_eq!(self.quiet(&["run", "-d", "-b", self.dir.to_str().unwrap(), id]), 0);
+    }
+
+    /// Runs a command that leaves a container with its streams behind; returns the exit code.
+    fn quiet(&self, args: &[&str]) -> i32 {
+        use std::process::Stdio;
+        let mut command = self.env.command([&["oci"], args].concat());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().unwrap().code().unwrap()
+    }
+
+    #[track_caller]
+    fn exec(&self, args: &[&str]) -> String {
+        let outcome = self.oci(&[&["exec"], args].concat());
+        assert_eq!(outcome.code, 0, "{args:?} {outcome:#?}");
+        outcome.stdout
+    }
+
+    fn state(&self, id: &str) -> Value {
+        serde_json::from_str(&self.oci(&["state", id]).stdout).unwrap_or(Value::Null)
+    }
+}
+
+impl Drop for Bundle {
+    fn drop(&mut self) {
+        for id in self.oci(&["list", "-q"]).stdout.lines() {
+            self.oci(&["delete", "--force", id]);
+        }
+    }
+}
+
+/// The caller's ids: her own as 0, her sub-ids from 1 on.
+fn id_map(file: &str, own: u32) -> Value {
+    let user = crate::support::env::tool("id", ["-un"]).stdout;
+    let text = fs::read_to_string(file).unwrap();
+    let line = text.lines().find(|line| line.split(':').next() == Some(user.trim())).unwrap();
+    let mut fields = line.split(':').skip(1).map(|field| field.parse::<u32>().unwrap());
+    let (first, count) = (fields.next().unwrap(), fields.next().unwrap());
+    json!([{"containerID": 0, "hostID": own, "size": 1}, {"containerID": 1, "hostID": first, "size": count}])
+}
+
+fn spec() -> Value {
+    let capabilities: Vec<_> = ["CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETUID", "SYS_CHROOT"]
+        .map(|name| format!("CAP_{name}"))
+        .to_vec();
+    let own = |flag: &str| crate::support::env::tool("id", [flag]).stdout.trim().parse::<u32>().unwrap();
+    let mount = |destination: &str, kind: &str, options: &[&str]| json!({"destination": destination, "type": kind, "source": kind, "options": options});
+    let namespaces =
+        ["pid", "network", "ipc", "uts", "mount", "cgroup", "user"].map(|kind| json!({"type": kind}));
+    json!({
+        "ociVersion": "1.2.0",
+        "root": {"path": "rootfs"},
+        "hostname": "box",
+        "process": {
+            "user": {"uid": 0, "gid": 0}, "args": ["true"], "cwd": "/", "env": ["PATH=/bin"],
+            "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
+        },
+        "mounts": [
+            mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
+            mount("/dev", "tmpfs", &["nosuid", "noexec", "mode=755", "size=65536k"]),
+            mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+            mount("/dev/shm", "tmpfs", &["nosuid", "noexec", "nodev", "mode=1777"]),
+            mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
+            mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
+            mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "ro"]),
+        ],
+        "linux": {
+            "namespaces": namespaces,
+            "uidMappings": id_map("/etc/subuid", own("-u")),
+            "gidMappings": id_map("/etc/subgid", own("-g")),
+            "maskedPaths": ["/proc/kcore", "/proc/keys", "/proc/acpi", "/sys/firmware"],
+            "readonlyPaths": ["/proc/sys", "/proc/bus"],
+        },
+    })
+}
+
+#[test]
+fn run_passes_streams_and_the_exit_code() {
+    let mut bundle = Bundle::new("oci-run");
+    let outcome = bundle.shell("echo out; echo err >&2; hostname; cat; exit 7").run();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (7, "out\nbox\n"));
+    assert_eq!(outcome.stderr, "err\n");
+    // The first process of a pid namespace cannot kill itself; another one ends by its signal.
+    assert_eq!(bundle.shell("kill -9 $$; sh -c 'kill -9 $$'; exit $?").run().code, 137);
+    assert_eq!(bundle.oci(&["list", "-q"]).stdout, "");
+}
+
+#[test]
+fn a_created_container_waits_for_its_start() {
+    let mut bundle = Bundle::new("oci-create");
+    bundle.shell("echo started > /tmp/mark; sleep 100").write();
+    let (dir, pid_file) = (bundle.dir.to_str().unwrap().to_owned(), bundle.env.work().join("pid"));
+    let code = bundle.quiet(&["create", "c1", "--bundle", &dir, "--pid-file", pid_file.to_str().unwrap()]);
+    assert_eq!(code, 0, "options may follow the id");
+    let state = bundle.state("c1");
+    assert_eq!(state["status"], "created");
+    assert_eq!(state["pid"].to_string(), fs::read_to_string(&pid_file).unwrap());
+    assert!(!bundle.root("tmp/mark").exists());
+    assert!(bundle.oci(&["create", "-b", &dir, "c1"]).stderr.contains("already exists"));
+
+    assert_eq!(bundle.oci(&["start", "c1"]).code, 0);
+    wait_until("the program runs", || bundle.root("tmp/mark").exists());
+    assert_eq!(bundle.state("c1")["status"], "running");
+    assert!(bundle.oci(&["start", "c1"]).stderr.contains("it is running"), "a second start");
+    assert!(bundle.oci(&["delete", "c1"]).stderr.contains("it is running"), "delete without --force");
+
+    assert_eq!(bundle.oci(&["kill", "c1", "KILL"]).code, 0);
+    wait_until("it has stopped", || bundle.state("c1")["status"] == "stopped");
+    assert_eq!(bundle.oci(&["delete", "c1"]).code, 0);
+    assert!(bundle.oci(&["state", "c1"]).stderr.contains("does not exist"));
+    assert_eq!(bundle.oci(&["delete", "--force", "c1"]).code, 0);
+}
+
+#[test]
+fn errors_of_the_program_are_told_at_creation() {
+    let mut bundle = Bundle::new("oci-program");
+    let error = bundle.program(&["nosuch"]).refused();
+    assert!(
+        error.contains("executable file `nosuch` not found in $PATH: No such file or directory"),
+        "{error}"
+    );
+    assert!(bundle.program(&["/nosuch"]).refused().contains("No such file or directory"));
+    assert!(bundle.program(&["/etc/passwd"]).refused().contains("ermission denied"));
+    assert!(bundle.program(&["/etc"]).refused().contains("s a directory"));
+    fs::write(bundle.root("bin/bad"), "\x7fELF nonsense").unwrap();
+    fs::set_permissions(bundle.root("bin/bad"), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    assert!(bundle.program(&["bad"]).refused().contains("xec format error"));
+}
+
+#[test]
+fn the_log_file_tells_engines_what_failed() {
+    let mut bundle = Bundle::new("oci-log");
+    bundle.program(&["nosuch"]).write();
+    let log = bundle.env.work().join("log");
+    let dir = bundle.dir.to_str().unwrap();
+    let log_path = log.to_str().unwrap();
+    bundle.oci(&["--log-format", "json", "--log", log_path, "create", "-b", dir, "c1"]);
+    let line: Value = serde_json::from_str(fs::read_to_string(&log).unwrap().trim()).unwrap();
+    assert_eq!(line["level"], "error");
+    assert!(line["msg"].as_str().unwrap().contains("executable file `nosuch` not found in $PATH"));
+}
+
+#[test]
+fn exec_enters_with_the_same_limits() {
+    let mut bundle = Bundle::new("oci-exec");
+    bundle.program(&["sleep", "100"]);
+    bundle.spec["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]});
+    bundle.detached("c1");
+    let first: Value = serde_json::from_str(&bundle.exec(&["c1", "/probe", "report"])).unwrap();
+    assert_eq!(first["status"]["CapEff"], "00000000000400e3");
+    assert_eq!(first["status"]["Seccomp"], "2");
+    assert_eq!(first["hostname"], "box");
+    assert_eq!(first["fds"].as_object().unwrap().keys().filter(|fd| fd.as_str() < "3").count(), 3);
+
+    let script = "id -u; id -G; pwd; echo $A; mkdir /tmp/x 2>&1; exit 9";
+    let user =
+        bundle.oci(&["exec", "-u", "1000:2000", "--cwd", "/tmp", "-e", "A=b", "c1", "sh", "-c", script]);
+    assert_eq!(user.code, 9, "{user:#?}");
+    assert!(user.stdout.starts_with("1000\n2000\n/tmp\nb\n"), "{user:#?}");
+    assert!(user.stdout.contains("not supported"), "the filter holds: {user:#?}");
+
+    let user: Value = serde_json::from_str(&bundle.exec(&["-u", "1000", "c1", "/probe", "report"])).unwrap();
+    assert_eq!(
+        (&user["status"]["CapPrm"], &user["status"]["CapEff"]),
+        (&json!("0000000000000000"), &json!("0000000000000000"))
+    );
+
+    let missing = bundle.oci(&["exec", "c1", "nosuch"]);
+    assert!(missing.stderr.contains("executable file `nosuch` not found in $PATH"), "{missing:#?}");
+    assert_eq!(bundle.oci(&["exec", "nosuch", "true"]).code, 1);
+    assert!(bundle.oci(&["ps", "c1"]).stdout.lines().count() >= 2);
+}
+
+#[test]
+fn s03_working_directories_never_lead_out() {
+    let mut bundle = Bundle::new("oci-s03");
+    bundle.program(&["pwd"]);
+    for fd in 0..40 {
+        for cwd in [format!("/proc/self/fd/{fd}"), format!("/proc/thread-self/fd/{fd}")] {
+            bundle.spec["process"]["cwd"] = json!(cwd);
+            bundle.refused();
+        }
+    }
+    // A link inside leads inside.
+    symlink("/tmp", bundle.root("work")).unwrap();
+    bundle.spec["process"]["cwd"] = json!("/work");
+    assert_eq!(bundle.ok(), "/tmp\n");
+    // The same for exec, whose caller holds a directory of the host open.
+    bundle.spec["process"]["cwd"] = json!("/");
+    bundle.program(&["sleep", "100"]).detached("c1");
+    for fd in 3..20 {
+        let outcome = bundle.oci(&["exec", "--cwd", &format!("/proc/self/fd/{fd}"), "c1", "pwd"]);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{outcome:#?}");
+    }
+}
+
+#[test]
+fn s05_only_asked_descriptors_pass() {
+    let mut bundle = Bundle::new("oci-s05");
+    bundle.program(&["/probe", "report"]).write();
+    let dir = bundle.dir.to_str().unwrap();
+    let rbox = crate::support::env::rbox_binary();
+    let run = |options: &str| {
+        let script =
+            format!("exec 3</etc/hostname 4</etc/passwd 7</home; exec \"$0\" oci run {options} -b {dir} c1");
+        let mut command = bundle.env.command(Vec::<String>::new());
+        let environment: Vec<_> =
+            command.get_envs().map(|(k, v)| (k.to_owned(), v.unwrap().to_owned())).collect();
+        command = std::process::Command::new("bash");
+        command.args(["-c", &script]).arg(&rbox).env_clear().envs(environment);
+        let outcome = crate::support::env::outcome(command.stdin(std::process::Stdio::null()));
+        let report: Value =
+            serde_json::from_str(&outcome.stdout).unwrap_or_else(|e| panic!("{e} {outcome:#?}"));
+        report["fds"].as_object().unwrap().clone()
+    };
+    let names = |fds: &serde_json::Map<String, Value>| {
+        // The probe's own handle on /proc/self/fd comes last.
+        fds.iter()
+            .filter(|(_, to)| !to.as_str().unwrap().contains("/fd"))
+            .map(|(fd, _)| fd.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(names(&run("")), ["0", "1", "2"]);
+    assert_eq!(names(&run("--preserve-fds 2")), ["0", "1", "2", "3", "4"]);
+}
+
+#[test]
+fn s08_groups_are_exactly_those_asked_for() {
+    let mut bundle = Bundle::new("oci-s08");
+    bundle.program(&["id", "-G"]);
+    bundle.spec["process"]["user"] = json!({"uid": 1000, "gid": 2000, "additionalGids": [2000, 3000]});
+    assert_eq!(bundle.ok(), "2000 3000\n");
+    bundle.spec["process"]["user"] = json!({"uid": 0, "gid": 0});
+    assert_eq!(bundle.ok(), "0\n");
+}
+
+#[test]
+fn s06_what_a_spec_leaves_out_is_empty() {
+    let mut bundle = Bundle::new("oci-s06");
+    bundle.program(&["/probe", "report"]);
+    let sets = |bundle: &Bundle| {
+        let report: Value = serde_json::from_str(&bundle.ok()).unwrap();
+        ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]
+            .map(|set| report["status"][set].as_str().unwrap().to_owned())
+    };
+    let (none, given) = ("0000000000000000", "00000000000400e3");
+    assert_eq!(sets(&bundle), [none, given, given, given, none]);
+    bundle.spec["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    assert_eq!(sets(&bundle), [none, none, none, given, none]);
+    let ambient = json!(["CAP_CHOWN"]);
+    bundle.spec["process"]["capabilities"]["inheritable"] = ambient.clone();
+    bundle.spec["process"]["capabilities"]["ambient"] = ambient;
+    assert_eq!(
+        sets(&bundle),
+        ["0000000000000001"; 3].into_iter().chain([given, "0000000000000001"]).collect::<Vec<_>>()[..]
+    );
+    bundle.spec["process"].as_object_mut().unwrap().remove("capabilities");
+    assert_eq!(sets(&bundle), [none; 5]);
+    bundle.spec["process"]["user"] = json!({"uid": 0, "gid": 0});
+    assert_eq!(sets(&bundle), [none; 5]);
+}
+
+#[test]
+fn s25_proc_and_sys_are_the_real_ones_or_nothing() {
+    let mut bundle = Bundle::new("oci-s25");
+    bundle.shell("echo must not run");
+    for (path, target) in [("proc", "/tmp/fake"), ("proc", "/tmp"), ("sys", ".."), ("sys", "/tmp")] {
+        let place = bundle.root(path);
+        fs::remove_dir(&place).unwrap();
+        symlink(target, &place).unwrap();
+        let error = bundle.refused();
+        assert!(error.contains("not an ordinary directory"), "{error}");
+        fs::remove_file(&place).unwrap();
+        fs::create_dir(&place).unwrap();
+    }
+    let volume = bundle.env.work().join("volume");
+    fs::create_dir(&volume).unwrap();
+    let mounts = bundle.spec["mounts"].clone();
+    symlink("/proc/self", bundle.root("me")).unwrap();
+    for destination in ["/proc", "/proc/self/attr", "/proc/sys", "/proc/1/fd", "/me/attr"] {
+        bundle.spec["mounts"] = mounts.clone();
+        let bind =
+            json!({"destination": destination, "type": "bind", "source": volume, "options": ["rbind"]});
+        bundle.spec["mounts"].as_array_mut().unwrap().push(bind);
+        bundle.refused();
+    }
+}
+
+#[test]
+fn s29_links_in_dev_lead_nowhere() {
+    let mut bundle = Bundle::new("oci-s29");
+    let canary = Canary::plant(&bundle.env.work().join("canary"));
+    bundle.shell("ls -l /dev/null /dev/fd /dev/ptmx && echo x > /dev/null && ls /dev/pts /dev/shm");
+    let check = |bundle: &Bundle| {
+        let outcome = bundle.run();
+        assert!(matches!(outcome.code, 0 | 1), "{outcome:#?}");
+        canary.assert_untouched();
+    };
+    let names = ["pts", "ptmx", "fd", "shm", "mqueue", "console", "null", "stdin"];
+    for name in names {
+        symlink(canary.dir(), bundle.root("dev").join(name)).unwrap();
+    }
+    check(&bundle);
+    // Without a file system on /dev the links are what the runtime meets.
+    let mounts: Vec<_> = bundle.spec["mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|m| m["destination"] != "/dev")
+        .cloned()
+        .collect();
+    bundle.spec["mounts"] = json!(mounts);
+    check(&bundle);
+    for name in names {
+        fs::remove_file(bundle.root("dev").join(name)).unwrap();
+    }
+    fs::remove_dir_all(bundle.root("dev")).unwrap();
+    symlink(canary.dir(), bundle.root("dev")).unwrap();
+    check(&bundle);
+}
+
+#[test]
+fn s30_working_directories_are_made_inside() {
+    let mut bundle = Bundle::new("oci-s30");
+    let canary = Canary::plant(&bundle.env.work().join("canary"));
+    symlink(canary.dir(), bundle.root("w")).unwrap();
+    bundle.program(&["pwd"]);
+    bundle.spec["process"]["cwd"] = json!("/w/new/deep");
+    let outcome = bundle.run();
+    canary.assert_untouched();
+    assert!(outcome.code != 0 || outcome.stdout.ends_with("/new/deep\n"), "{outcome:#?}");
+    bundle.spec["process"]["cwd"] = json!("/made/by/runtime");
+    bundle.spec["process"]["user"] = json!({"uid": 1000, "gid": 1000});
+    bundle.shell("pwd; stat -c %u:%g .");
+    assert_eq!(bundle.ok(), "/made/by/runtime\n1000:1000\n");
+}
+
+#[test]
+fn s32_masks_and_read_only_paths_hold() {
+    let mut bundle = Bundle::new("oci-s32");
+    bundle.spec["linux"]["sysctl"] =
+        json!({"net.ipv4.ping_group_range": "0 100", "kernel.shm_rmid_forced": "1"});
+    bundle.shell(
+        "cat /proc/keys; ls /sys/firmware; echo 1 2>&1 > /proc/sys/kernel/shm_rmid_forced; cat /proc/sys/kernel/shm_rmid_forced \
+         /proc/sys/net/ipv4/ping_group_range; mount | grep -c 'size=0k'; umount /proc/keys 2>&1",
+    );
+    let text = bundle.run().stdout;
+    for part in ["Read-only file system", "\n1\n0\t100\n2\n", "Operation not permitted"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+}
+
+#[test]
+fn s39_nothing_of_the_host_shows_in_mountinfo() {
+    let mut bundle = Bundle::new("oci-s39");
+    let lower = bundle.env.work().join("lower");
+    fs::create_dir(&lower).unwrap();
+    fs::write(lower.join("file"), "from below").unwrap();
+    for dir in ["upper", "work"] {
+        fs::create_dir(bundle.env.work().join(dir)).unwrap();
+    }
+    let work = bundle.env.work();
+    let option = |key: &str, dir: &str| format!("{key}={}", work.join(dir).display());
+    let options = [
+        option("lowerdir", "lower"),
+        option("upperdir", "upper"),
+        option("workdir", "work"),
+        "userxattr".into(),
+    ];
+    let overlay = json!({"destination": "/data", "type": "overlay", "source": "overlay", "options": options});
+    bundle.spec["mounts"].as_array_mut().unwrap().push(overlay);
+    bundle.shell("cat /data/file && echo new > /data/new && grep overlay /proc/self/mountinfo");
+    let text = bundle.ok();
+    assert!(text.contains("lowerdir+=.,upperdir=upper,workdir=work"), "{text}");
+    assert!(!text.contains(work.to_str().unwrap()), "{text}");
+    assert!(work.join("upper/new").exists());
+}
+
+#[test]
+fn privileges_are_not_gained_with_no_new_privileges() {
+    let mut bundle = Bundle::new("oci-nnp");
+    bundle.program(&["/probe", "report"]);
+    let filter = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO"}]});
+    bundle.spec["linux"]["seccomp"] = filter;
+    for (asked, shown) in [(true, "1"), (false, "0")] {
+        bundle.spec["process"]["noNewPrivileges"] = json!(asked);
+        let report: Value = serde_json::from_str(&bundle.ok()).unwrap();
+        assert_eq!(
+            (&report["status"]["NoNewPrivs"], &report["status"]["Seccomp"]),
+            (&json!(shown), &json!("2"))
+        );
+        // Loading the filter needed CAP_SYS_ADMIN; it must be gone again.
+        assert_eq!(report["status"]["CapEff"], "00000000000400e3");
+    }
+}
+
+#[test]
+fn signals_are_as_a_shell_expects_them() {
+    let mut bundle = Bundle::new("oci-signals");
+    bundle.program(&["grep", "^Sig[BI]", "/proc/self/status"]);
+    assert_eq!(bundle.ok(), "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n");
+}
+
+#[test]
+fn hooks_run_at_their_points() {
+    let mut bundle = Bundle::new("oci-hooks");
+    let log = bundle.env.work().join("log");
+    let hook = |name: &str| {
+        let script = format!("echo {name} $(cat | tr -d ' \\n') >> {}", log.display());
+        json!([{"path": "/bin/sh", "args": ["sh", "-c", script], "env": ["PATH=/bin:/usr/bin"]}])
+    };
+    let inside = json!([{"path": "/bin/sh", "args": ["sh", "-c", "cat > /tmp/hook"], "env": ["PATH=/bin"]}]);
+    bundle.spec["hooks"] = json!({
+        "prestart": hook("prestart"), "createRuntime": hook("createRuntime"),
+        "createContainer": hook("createContainer"), "startContainer": inside,
+        "poststart": hook("poststart"), "poststop": hook("poststop"),
+    });
+    bundle.spec["annotations"] = json!({"key": "value"});
+    bundle.shell("sleep 0.3; cat /tmp/hook");
+    let state: Value = serde_json::from_str(&bundle.ok()).unwrap();
+    assert_eq!((&state["id"], &state["status"]), (&json!("c1"), &json!("created")));
+    assert_eq!(state["annotations"]["key"], "value");
+    let text = fs::read_to_string(&log).unwrap();
+    let names: Vec<_> = text.lines().map(|line| line.split(' ').next().unwrap()).collect();
+    assert_eq!(names, ["createContainer", "prestart", "createRuntime", "poststart", "poststop"]);
+    let pid = |line: &str| {
+        let state: Value = serde_json::from_str(line.split_once(' ').unwrap().1).unwrap();
+        state["pid"].as_u64().unwrap()
+    };
+    let pids: Vec<_> = text.lines().map(pid).collect();
+    assert!(pids[0] > 1 && pids[0] == pids[1] && pids[1] == pids[3], "{text}");
+
+    bundle.spec["hooks"] =
+        json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 3"]}]});
+    assert!(bundle.refused().contains("exit status: 3: no"));
+    bundle.spec["hooks"] =
+        json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1}]});
+    assert!(bundle.refused().contains("did not end within 1 s"));
+}
+
+#[test]
+fn namespaces_of_another_container_can_be_joined() {
+    let mut bundle = Bundle::new("oci-join");
+    bundle.program(&["sleep", "100"]).detached("c1");
+    let pid = bundle.state("c1")["pid"].to_string();
+    let file = |kind: &str| format!("/proc/{pid}/ns/{kind}");
+    let identity = |kind: &str| bundle.exec(&["c1", "readlink", &format!("/proc/self/ns/{kind}")]);
+    let expected: String = ["user", "net", "pid", "ipc", "uts"].map(identity).concat();
+    let mut other = Bundle::new("oci-join-2");
+    let kinds = [("user", "user"), ("network", "net"), ("pid", "pid"), ("ipc", "ipc"), ("uts", "uts")];
+    let mut namespaces: Vec<_> =
+        kinds.iter().map(|(kind, name)| json!({"type": kind, "path": file(name)})).collect();
+    namespaces.push(json!({"type": "mount"}));
+    other.spec["linux"]["namespaces"] = json!(namespaces);
+    for key in ["uidMappings", "gidMappings"] {
+        other.spec["linux"].as_object_mut().unwrap().remove(key);
+    }
+    other.spec.as_object_mut().unwrap().remove("hostname");
+    other.shell("for n in user net pid ipc uts; do readlink /proc/self/ns/$n; done; ps | grep -c '[s]leep 100$'; hostname");
+    assert_eq!(other.ok(), format!("{expected}1\nbox\n"));
+    // A file of another kind is not taken at its word.
+    other.spec["linux"]["namespaces"][1]["path"] = json!(file("uts"));
+    assert!(other.refused().contains("is not a net namespace"));
+}
+
+#[test]
+fn clocks_can_be_shifted() {
+    let mut bundle = Bundle::new("oci-time");
+    bundle.spec["linux"]["namespaces"].as_array_mut().unwrap().push(json!({"type": "time"}));
+    bundle.spec["linux"]["timeOffsets"] = json!({"boottime": {"secs": 1_000_000_000, "nanosecs": 0}});
+    bundle.shell("cat /proc/uptime");
+    let uptime: f64 = bundle.ok().split(' ').next().unwrap().parse().unwrap();
+    assert!(uptime > 1e9, "{uptime}");
+}
+
+#[test]
+fn a_tmpfs_can_start_with_the_images_files() {
+    let mut bundle = Bundle::new("oci-copyup");
+    fs::create_dir_all(bundle.root("etc/conf/sub")).unwrap();
+    fs::write(bundle.root("etc/conf/sub/file"), "text").unwrap();
+    symlink("sub/file", bundle.root("etc/conf/link")).unwrap();
+    let mount = json!({"destination": "/etc/conf", "type": "tmpfs", "source": "tmpfs",
+        "options": ["nosuid", "tmpcopyup", "ro"]});
+    bundle.spec["mounts"].as_array_mut().unwrap().push(mount);
+    bundle.shell("cat /etc/conf/link; touch /etc/conf/x 2>&1; grep -c ' /etc/conf ' /proc/self/mountinfo");
+    let text = bundle.ok();
+    assert!(text.starts_with("text") && text.contains("Read-only") && text.ends_with("1\n"), "{text}");
+}
+
+#[test]
+fn a_terminal_is_the_containers_own() {
+    let mut bundle = Bundle::new("oci-tty");
+    bundle.spec["process"]["terminal"] = json!(true);
+    bundle.spec["process"]["consoleSize"] = json!({"width": 90, "height": 33});
+    bundle.shell("tty; stty size; ls /dev/pts; readlink /proc/self/fd/1; stat -c %t:%T /dev/console; exit 3");
+    let outcome = bundle.run();
+    assert_eq!(outcome.code, 3, "{outcome:#?}");
+    assert_eq!(outcome.stdout, "/dev/pts/0\r\n33 90\r\n0     ptmx\r\n/dev/pts/0\r\n88:0\r\n");
+    // Without a devpts there is no terminal, and no other one is used instead.
+    let mounts: Vec<_> = bundle.spec["mounts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|m| m["destination"] != "/dev/pts")
+        .cloned()
+        .collect();
+    bundle.spec["mounts"] = json!(mounts);
+    bundle.refused();
+}
+
+#[test]
+fn a_terminal_goes_to_the_console_socket() {
+    use std::os::fd::AsFd as _;
+    let mut bundle = Bundle::new("oci-console");
+    bundle.spec["process"]["terminal"] = json!(true);
+    bundle.shell("echo hello; read line; echo got $line");
+    bundle.write();
+    let socket = bundle.env.work().join("console");
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let dir = bundle.dir.to_str().unwrap();
+    assert_eq!(bundle.quiet(&["create", "-b", dir, "--console-socket", socket.to_str().unwrap(), "c1"]), 0);
+    listener.set_nonblocking(true).unwrap();
+    let (connection, _) = listener.accept().expect("the terminal was sent before create returned");
+    let mut buffer = [0; 64];
+    let (_, fds) = rbox::kernel::socket::recv_with_fds(connection.as_fd(), &mut buffer).unwrap();
+    let mut master = fs::File::from(fds.into_iter().next().unwrap());
+    assert_eq!(bundle.quiet(&["start", "c1"]), 0);
+    std::io::Write::write_all(&mut master, b"word\n").unwrap();
+    let mut text = Vec::new();
+    let _ = std::io::Read::read_to_end(&mut master, &mut text); // ends with EIO
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("hello") && text.contains("got word"), "{text:?}");
+    wait_until("it has stopped", || bundle.state("c1")["status"] == "stopped");
+}
+
+#[test]
+fn broken_records_and_dead_reservations_block_nobody() {
+    let mut bundle = Bundle::new("oci-broken");
+    bundle.program(&["sleep", "100"]).detached("c1");
+    let state = bundle.env.run_dir().join("oci");
+    fs::create_dir(state.join("half")).unwrap();
+    fs::create_dir(state.join("broken")).unwrap();
+    fs::write(state.join("broken/state.json"), b"\0\0\0\0").unwrap();
+    let list = bundle.oci(&["list", "-q"]);
+    assert_eq!((list.code, list.stdout.as_str()), (0, "c1\n"));
+    for id in ["half", "broken"] {
+        assert_eq!(bundle.oci(&["delete", "--force", id]).code, 0);
+        assert!(!state.join(id).exists());
+    }
+    for id in ["../x", "a/b", ".", "", "-x"] {
+        assert_ne!(bundle.oci(&["state", "--", id]).code, 0);
+    }
+}
+
+#[test]
+fn spec_and_features_describe_the_runtime() {
+    let bundle = Bundle::new("oci-spec");
+    let dir = bundle.env.work().join("new");
+    fs::create_dir(&dir).unwrap();
+    symlink(bundle.dir.join("rootfs"), dir.join("rootfs")).unwrap();
+    assert_eq!(bundle.oci(&["spec", "-b", dir.to_str().unwrap()]).code, 0);
+    assert_eq!(bundle.oci(&["spec", "-b", dir.to_str().unwrap()]).code, 1, "it is not overwritten");
+    let mut spec: Value =
+        serde_json::from_str(&fs::read_to_string(dir.join("config.json")).unwrap()).unwrap();
+    spec["process"]["args"] = json!(["sh", "-c", "id -u; touch /x 2>&1 | grep -o Read-only"]);
+    spec["process"]["env"] = json!(["PATH=/bin"]);
+    spec["process"]["terminal"] = json!(false);
+    fs::write(dir.join("config.json"), spec.to_string()).unwrap();
+    let outcome = bundle.oci(&["run", "-b", dir.to_str().unwrap(), "c1"]);
+    assert_eq!(outcome.stdout, "0\nRead-only\n", "the template runs as it is: {outcome:#?}");
+    let features: Value = serde_json::from_str(&bundle.oci(&["features"]).stdout).unwrap();
+    assert_eq!(features["linux"]["seccomp"]["enabled"], true);
+    assert!(bundle.oci(&["--version"]).stdout.starts_with("rbox version"));
+    assert!(bundle.oci(&["--systemd-cgroup", "list"]).stderr.contains("not supported yet"));
+    assert_eq!(bundle.oci(&["nosuch"]).code, 1);
+}
