@@ -125,16 +125,34 @@ impl Loaded {
         let refuse = |problem| Error::Refused { image: record.id.to_string(), problem };
         let digest =
             record.manifest.clone().ok_or_else(|| missing(&record, "manifest", &record.id.digest()))?;
-        let manifest_bytes = store.read_blob(&digest, DOCUMENT_MAX)?;
+        let mut manifest_bytes = store.read_blob(&digest, DOCUMENT_MAX)?;
         let manifest = match Document::parse(&manifest_bytes, None).map_err(|e| refuse(e.into()))? {
             Document::Manifest(manifest) => *manifest,
             Document::Index(_) => return Err(refuse(Refusal::Nested)),
         };
         let config_bytes = store.read_blob(&record.id.digest(), DOCUMENT_MAX)?;
         let config = ImageConfig::parse(&config_bytes).map_err(|e| refuse(e.into()))?;
+        let mut manifest = manifest;
         if manifest.layers.len() != record.layers.len() {
             let (layers, diff_ids) = (manifest.layers.len(), record.layers.len());
             return Err(refuse(Refusal::LayerCount { layers, diff_ids }));
+        }
+        // Where the blob is another one than the manifest's, what is saved says so.
+        let mut as_stored = manifest.clone();
+        for (descriptor, layer) in as_stored.layers.iter_mut().zip(&record.layers) {
+            let blob = layer.blob.as_ref().ok_or_else(|| missing(&record, "blob", &descriptor.digest))?;
+            if descriptor.digest != *blob {
+                let file = store.blob(blob)?.ok_or_else(|| missing(&record, "blob", blob))?;
+                descriptor.size = file.metadata().map_or(0, |meta| meta.len());
+                descriptor.digest = blob.clone();
+                if let Some(media_type) = &layer.media_type {
+                    descriptor.media_type.clone_from(media_type);
+                }
+            }
+        }
+        if as_stored != manifest {
+            manifest_bytes = manifest_json(&as_stored);
+            manifest = as_stored;
         }
         Ok(Self { names, manifest_bytes, manifest, config_bytes, config, record })
     }

@@ -73,8 +73,12 @@ pub(crate) fn bring(
 ) -> Result<Brought, LayerError> {
     let lock = poll(stop, || store.try_lock_layer(&job.diff_id))?;
     if lock.present().is_some() {
-        return Ok(Brought::Present);
+        return bring_blob(store, job, stop, feed).map(|()| Brought::Present);
     }
+    let options = &UnpackOptions {
+        max_bytes: options.max_bytes.min(size_limit(job.descriptor.size)),
+        ..options.clone()
+    };
     let mut may_repeat = true;
     loop {
         let slot = poll(stop, || store.try_blob_writer(&job.descriptor.digest, Some(job.descriptor.size)))?;
@@ -92,6 +96,49 @@ pub(crate) fn bring(
             outcome => return outcome.map(|()| Brought::Unpacked),
         }
     }
+}
+
+/// The largest archive that a blob of `size` bytes may be: a bomb must end before it fills the disk (S54).
+fn size_limit(size: u64) -> u64 {
+    const ALWAYS: u64 = 2 << 30;
+    const RATIO: u64 = 100;
+    ALWAYS.saturating_add(size.saturating_mul(RATIO))
+}
+
+/// Where the layer is there: sees to it that its image has a blob of it, to save and to push. A blob with another
+/// compression of the same layer will do.
+fn bring_blob(
+    store: &Store,
+    job: &LayerJob,
+    stop: &AtomicBool,
+    feed: &mut dyn Feed,
+) -> Result<(), LayerError> {
+    if store.blob_path(&job.descriptor.digest).exists() || known_blob(store, &job.diff_id)?.is_some() {
+        return Ok(());
+    }
+    let slot = poll(stop, || store.try_blob_writer(&job.descriptor.digest, Some(job.descriptor.size)))?;
+    let BlobSlot::Missing(mut blob) = slot else { return Ok(()) };
+    feed.begin(blob.offset())?;
+    loop {
+        match feed.next()? {
+            Piece::Data(bytes) => blob.write(&bytes)?,
+            Piece::Restart => blob.restart()?,
+            Piece::End => break,
+        }
+    }
+    blob.commit()?;
+    Ok(())
+}
+
+/// A blob of the layer that some image has, with its media type.
+pub(crate) fn known_blob(store: &Store, diff_id: &Digest) -> store::Result<Option<(Digest, Option<String>)>> {
+    let records = store.images()?;
+    let mut layers = records.into_iter().flat_map(|record| record.layers);
+    let known = layers.find_map(|layer| {
+        let blob = layer.blob.filter(|blob| layer.diff_id == *diff_id && store.blob_path(blob).exists())?;
+        Some((blob, layer.media_type))
+    });
+    Ok(known)
 }
 
 fn is_wrong_content(error: &LayerError) -> bool {

@@ -6,7 +6,7 @@ use crate::image::manifest::{Manifest, media_type};
 use crate::store::record::VERSION;
 use crate::store::{Digest, ImageId, ImageLayer, ImageRecord, Store};
 
-use super::layer::LayerJob;
+use super::layer::{LayerJob, known_blob};
 
 /// The documents of one image, checked against their digests.
 #[derive(Debug, Clone)]
@@ -50,20 +50,16 @@ impl Documents {
         for index in &self.indexes {
             manifests.push(store.put_blob(index)?);
         }
-        let layers = self.layers()?;
+        let mut layers = Vec::new();
+        for job in self.layers()? {
+            layers.push(image_layer(store, job)?);
+        }
         let record = ImageRecord {
             version: VERSION,
             id: ImageId::of(&self.config_bytes),
             manifest: Some(self.manifest_digest),
             manifests,
-            layers: layers
-                .into_iter()
-                .map(|job| ImageLayer {
-                    blob: store.blob_path(&job.descriptor.digest).exists().then_some(job.descriptor.digest),
-                    diff_id: job.diff_id,
-                    media_type: Some(job.descriptor.media_type),
-                })
-                .collect(),
+            layers,
             attributes: None,
             size: 0,
             created: self.config.created.clone(),
@@ -74,6 +70,17 @@ impl Documents {
         };
         Ok(store.put_image(record, &self.config_bytes)?)
     }
+}
+
+/// A layer with its blob: the one of the manifest, or another one of the same layer.
+fn image_layer(store: &Store, job: LayerJob) -> Result<ImageLayer> {
+    let LayerJob { descriptor, diff_id } = job;
+    let (blob, media_type) = if store.blob_path(&descriptor.digest).exists() {
+        (Some(descriptor.digest), Some(descriptor.media_type))
+    } else {
+        known_blob(store, &diff_id)?.map_or((None, None), |(blob, media)| (Some(blob), media))
+    };
+    Ok(ImageLayer { diff_id, blob, media_type })
 }
 
 /// Each layer once: an image may use one several times.
