@@ -78,6 +78,8 @@ pub struct Root {
     pub read_only: bool,
     /// Container ids to ids of the user's namespace.
     pub maps: IdMaps,
+    /// The upper directory belongs to somebody to whom only the user's namespace can give it.
+    pub unowned: bool,
 }
 
 impl Root {

@@ -21,7 +21,7 @@ use super::{ContainerId, Containers, Error, Record, Result, Status, Time, cgroup
 use crate::config::Paths;
 use crate::kernel;
 use crate::kernel::file::Flock;
-use crate::kernel::idmap::split_along;
+use crate::kernel::idmap::{split_along, to_outside};
 use crate::kernel::process::{ExitStatus, Pid};
 use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
@@ -202,6 +202,9 @@ impl Container for Keeper {
         let plan = early.unwrap_or_else(|| self.plan(&store))?;
         let network = network?;
         network.make_files(&self.record)?;
+        if self.previous.is_none() {
+            self.give_files(&store)?;
+        }
         self.network = Some(network);
         clear_volatile(&self.dir);
         Ok(plan)
@@ -332,6 +335,30 @@ impl Keeper {
         Ok(plan)
     }
 
+    /// Gives what was made outside of the user's namespace to its owner.
+    fn give_files(&self, store: &Store) -> Result<()> {
+        let root = &self.record.root;
+        if root.unowned {
+            let (upper, work) = (self.dir.join("upper"), self.dir.join("work"));
+            store.make_upper(&layers(root)?, &root.maps, &upper, &work)?;
+        }
+        if root.shares_ids() {
+            return Ok(());
+        }
+        let owner = (to_outside(&root.maps.uid, 0), to_outside(&root.maps.gid, 0));
+        let (Some(uid), Some(gid)) = owner else { return Ok(()) };
+        for name in ["hosts", "resolv.conf", "hostname", "containerenv"] {
+            let path = self.dir.join("etc").join(name);
+            match std::os::unix::fs::lchown(&path, Some(uid), Some(gid)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(kernel::Error::path("lchown", path, e).into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Namespaces of other containers are found anew at each start, because their processes change.
     fn join_others(&self, plan: &mut Plan) -> Result<()> {
         let modes = &self.record.namespaces;
@@ -400,6 +427,11 @@ impl Keeper {
     }
 }
 
+fn layers(root: &Root) -> Result<Vec<Digest>> {
+    let invalid = |text| Error::Invalid { what: format!("{text:?} is not a layer id") };
+    root.layers.iter().map(|text| text.parse().map_err(|_| invalid(text))).collect()
+}
+
 /// The root file system of a container as the runtime wants it.
 fn root_source(store: &Store, dir: &Path, root: &Root) -> Result<RootSource> {
     let (upper, work) = (dir.join("upper"), dir.join("work"));
@@ -418,12 +450,7 @@ fn root_source(store: &Store, dir: &Path, root: &Root) -> Result<RootSource> {
             options: Vec::new(),
         }));
     }
-    let layers: Vec<Digest> = root
-        .layers
-        .iter()
-        .map(|text| text.parse().map_err(|_| Error::Invalid { what: format!("{text:?} is not a layer id") }))
-        .collect::<Result<_>>()?;
-    match store.root_mount(&layers, Some(&upper), Some(&work), &root.maps)? {
+    match store.root_mount(&layers(root)?, Some(&upper), Some(&work), &root.maps)? {
         RootMount::Overlay { base, lowers, upper, work, mut options } => {
             let given = options.len();
             options.retain(|(key, _)| key != "userxattr");

@@ -14,7 +14,7 @@ use crate::kernel::{self, keyring, prctl, socket};
 use super::cgroup;
 use super::error::{Error, Result};
 use super::launch::{self, ExecPlan, Io, Running};
-use super::stage::{self, Protection, Setup, StartSignal};
+use super::stage::{self, Protection, Setup, StartSignal, Trees};
 
 /// Runs a further process in a running container, and returns once it runs.
 ///
@@ -35,6 +35,7 @@ pub fn exec(plan: &ExecPlan, io: Io) -> Result<Running> {
         streams: io.streams,
         extra: io.extra,
         maps: Some(maps),
+        trees: Trees::default(),
         protection: Protection::Unneeded,
     };
     let options =

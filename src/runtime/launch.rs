@@ -190,7 +190,7 @@ fn create_in(
         let _ = keyring::join_session(Some(SHARED_KEYRING));
     }
     let (channel, far_end) = socket::pair()?;
-    let setup = setup(plan, io, start, far_end);
+    let setup = setup(plan, io, start, far_end)?;
     let options = CloneOptions {
         namespaces: new_namespaces(&plan.namespaces),
         cgroup: cgroup.map(AsFd::as_fd),
@@ -210,13 +210,13 @@ fn create_in(
     Ok((child, terminal))
 }
 
-fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Setup<'_> {
+fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Result<Setup<'_>> {
     let maps = match &plan.namespaces.user {
         UserNamespace::New(maps) => Some(maps.clone()),
         UserNamespace::Host | UserNamespace::Join(_) => None,
     };
     let needed = stage::is_needed(maps.as_ref());
-    Setup {
+    Ok(Setup {
         plan: Some(plan),
         process: plan.process.clone(),
         channel,
@@ -225,7 +225,8 @@ fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Setup<'_>
         extra: io.extra,
         maps,
         protection: if needed { Protection::Make } else { Protection::Unneeded },
-    }
+        trees: stage::prepare_trees(plan)?,
+    })
 }
 
 /// What only the parent can write, before the child can begin.

@@ -84,7 +84,8 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     generated.extras.files.time_zone = host::time_zone(&request, config)?;
     request.extras.clone_from(&generated.extras);
 
-    make_files(&reservation, &generated, &store, image.as_ref(), &request)?;
+    let unowned = make_root(&reservation, &store, image.as_ref(), &maps)?;
+    make_files(&reservation, &generated, image.as_ref(), &request)?;
     volumes.create()?;
     let record = record(Parts {
         reservation: &reservation,
@@ -93,6 +94,7 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
         generated: &generated,
         joined: &joined,
         maps,
+        unowned,
         anonymous: &volumes.anonymous,
     })?;
     // What removes itself after its run is not worth a sync.
@@ -199,16 +201,11 @@ fn complete_network(request: &mut CreateRequest, image: Option<&Image>) -> Resul
 fn make_files(
     reservation: &Reservation,
     generated: &Generated,
-    store: &Store,
     image: Option<&Image>,
     request: &CreateRequest,
 ) -> Result<()> {
     let dir = &reservation.dir;
-    let root_mode = image.and_then(|image| top_mode(store, &image.record)).unwrap_or(0o755);
-    make_dir(&dir.join("upper"), root_mode)?;
-    for name in ["work", "merged", "etc"] {
-        make_dir(&dir.join(name), 0o755)?;
-    }
+    make_dir(&dir.join("etc"), 0o755)?;
     for overlay in &generated.overlays {
         for name in ["upper", "work"] {
             make_dir(&dir.join(overlay).join(name), 0o755)?;
@@ -224,10 +221,22 @@ fn make_files(
     Ok(())
 }
 
-/// The mode of the image's root directory: the upper directory of an overlay hides it otherwise.
-fn top_mode(store: &Store, record: &ImageRecord) -> Option<u32> {
-    let layer = store.layer(record.mount_layers().last()?).ok()??;
-    Some(rustix::fs::stat(layer.diff()).ok()?.st_mode & 0o7777)
+/// Makes the directories of the root file system. The upper one shows as `/`, so it gets the mode that the
+/// image has there; whether it needs another owner than the caller is returned.
+fn make_root(reservation: &Reservation, store: &Store, image: Option<&Image>, maps: &IdMaps) -> Result<bool> {
+    let dir = &reservation.dir;
+    let (mode, owner) = match image {
+        Some(image) => {
+            let attributes = store.root_attributes(&image.record.mount_layers(), maps)?;
+            (attributes.mode, (attributes.uid, attributes.gid))
+        }
+        None => (0o755, (0, 0)),
+    };
+    make_dir(&dir.join("upper"), mode)?;
+    for name in ["work", "merged"] {
+        make_dir(&dir.join(name), 0o755)?;
+    }
+    Ok(owner != (0, 0))
 }
 
 /// `/run/.containerenv` says what the container is, but only to those who are trusted with it.

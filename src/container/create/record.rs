@@ -20,12 +20,14 @@ pub(super) struct Parts<'a> {
     pub(super) generated: &'a Generated,
     pub(super) joined: &'a Joined,
     pub(super) maps: IdMaps,
+    /// The upper directory still needs its owner.
+    pub(super) unowned: bool,
     /// Names of volumes that the user gave none.
     pub(super) anonymous: &'a [String],
 }
 
 pub(super) fn record(parts: Parts<'_>) -> Result<Record> {
-    let Parts { reservation, request, image, generated, joined, maps, anonymous } = parts;
+    let Parts { reservation, request, image, generated, joined, maps, unowned, anonymous } = parts;
     let mut labels = image.map(|image| image.config.config.labels.clone()).unwrap_or_default();
     labels.extend(request.identity.labels.clone());
     let annotations = generated.spec.annotations().clone().unwrap_or_default();
@@ -34,7 +36,7 @@ pub(super) fn record(parts: Parts<'_>) -> Result<Record> {
         id: reservation.id.clone(),
         name: reservation.name.clone(),
         created: Time::now(),
-        root: root(request, image, maps),
+        root: Root { unowned, ..root(request, image, maps) },
         process: process(request, generated),
         lifecycle: lifecycle(request, image, generated)?,
         log: log(&request.log)?,

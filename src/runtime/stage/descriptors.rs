@@ -26,6 +26,9 @@ impl Stage<'_> {
                 move_up(stream, first_free)?;
             }
         }
+        for tree in self.trees.descriptors() {
+            move_up(tree, first_free)?;
+        }
         for descriptor in &mut self.extra {
             move_up(descriptor, first_free)?;
         }

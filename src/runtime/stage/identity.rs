@@ -105,7 +105,7 @@ impl Stage<'_> {
     }
 }
 
-fn change_owner_below(directory: &RootDir, uid: u32, gid: u32, depth: usize) -> Result<()> {
+pub(super) fn change_owner_below(directory: &RootDir, uid: u32, gid: u32, depth: usize) -> Result<()> {
     const MAX_DEPTH: usize = 400;
     if depth > MAX_DEPTH {
         return Err(Error::invalid("volume", format!("it is deeper than {MAX_DEPTH} directories")));

@@ -19,6 +19,7 @@ mod protect;
 mod restrict;
 mod rootfs;
 mod terminal;
+mod trees;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -36,6 +37,7 @@ use super::{files, hooks};
 
 pub use protect::resume;
 pub(super) use protect::{Protection, is_needed, read_only_executable};
+pub(super) use trees::{Trees, prepare as prepare_trees};
 
 /// How the child learns that its program may start.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub(super) struct Stage<'a> {
     /// Maps of the user namespace, as far as they are known.
     maps: Option<IdMaps>,
     protection: Protection,
+    /// What the parent has prepared.
+    trees: Trees,
     /// The root file system, once it is mounted.
     root: Option<RootDir>,
     /// Detached copies of the mounts whose owner is to change.
@@ -88,6 +92,7 @@ pub(super) struct Setup<'a> {
     pub(super) extra: Vec<OwnedFd>,
     pub(super) maps: Option<IdMaps>,
     pub(super) protection: Protection,
+    pub(super) trees: Trees,
 }
 
 impl<'a> Stage<'a> {
@@ -102,6 +107,7 @@ impl<'a> Stage<'a> {
             extra: setup.extra,
             maps: setup.maps,
             protection: setup.protection,
+            trees: setup.trees,
             root: None,
             chown: Vec::new(),
             read_only: Vec::new(),

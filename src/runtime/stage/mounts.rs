@@ -14,6 +14,7 @@ use crate::kernel::{self};
 use super::super::error::{Error, Result};
 use super::super::plan::{Membership, Mount, MountSource};
 use super::rootfs::{c_bytes, mount_overlay, open_host};
+use super::trees::Place;
 use super::{Stage, copy_up};
 
 const PROC_SUPER_MAGIC: u64 = 0x9fa0;
@@ -39,15 +40,15 @@ const PROC_TARGETS: [&str; 8] = [
 impl Stage<'_> {
     pub(super) fn mount_all(&mut self) -> Result<()> {
         let plan = self.plan();
-        for mount in &plan.mounts {
-            self.mount_one(mount).map_err(|error| in_mount(&mount.destination, error))?;
+        for (index, mount) in plan.mounts.iter().enumerate() {
+            self.mount_one(index, mount).map_err(|error| in_mount(&mount.destination, error))?;
         }
         Ok(())
     }
 
-    fn mount_one(&mut self, mount: &Mount) -> Result<()> {
+    fn mount_one(&mut self, index: usize, mount: &Mount) -> Result<()> {
         match &mount.source {
-            MountSource::Bind { path, recursive } => self.bind(mount, path, *recursive),
+            MountSource::Bind { path, recursive } => self.bind(index, mount, path, *recursive),
             MountSource::FileSystem { kind, source, options } => {
                 let context = FileSystemContext::open(&c_text(kind)?)?;
                 context.set(c"source", &c_text(source)?)?;
@@ -62,7 +63,10 @@ impl Stage<'_> {
                 self.attach(mount, kind, &tree)
             }
             MountSource::Overlay(overlay) => {
-                let tree = mount_overlay(overlay, 0)?;
+                let tree = match self.trees.take(Place::Mount(index)) {
+                    Some(tree) => tree,
+                    None => mount_overlay(overlay, 0)?,
+                };
                 self.attach(mount, "overlay", &tree)
             }
             MountSource::Cgroup => {
@@ -90,24 +94,23 @@ impl Stage<'_> {
         Ok((mount::clone_tree(&host, c"", true)?, false))
     }
 
-    fn bind(&mut self, mount: &Mount, path: &Path, recursive: bool) -> Result<()> {
-        let source = open_host(path)?;
-        let tree = mount::clone_tree(&source, c"", recursive).map_err(|error| match error.errno() {
-            // Leaving out what lies below would show what it covers.
-            Some(libc::EINVAL) if !recursive => Error::invalid(
-                format!("bind mount of `{}`", path.display()),
-                "there are mounts below it, which the kernel does not let a user namespace leave out: use rbind",
-            ),
-            _ => error.into(),
-        })?;
-        // Nothing says whose a new volume is that the image knows nothing of: it becomes the program's.
-        let fresh = || -> Result<bool> {
-            Ok(mount.copy_up
-                && !self.root().exists(&mount.destination)?
-                && copy_up::is_empty(source.as_fd())?)
+    fn bind(&mut self, index: usize, mount: &Mount, path: &Path, recursive: bool) -> Result<()> {
+        let (tree, own) = match self.trees.take(Place::Mount(index)) {
+            Some(tree) => (tree, self.trees.take(Place::Owned(index))),
+            None => {
+                let source = open_host(path)?;
+                let own = (mount.chown || mount.copy_up).then(|| mount::clone_tree(&source, c"", false));
+                (clone_source(&source, path, recursive)?, own.transpose()?)
+            }
         };
-        if mount.chown || fresh()? {
-            self.chown.push(mount::clone_tree(&source, c"", false)?);
+        if let Some(own) = own {
+            // Nothing says whose a new volume is that the image knows nothing of: it becomes the program's.
+            let fresh = || -> Result<bool> {
+                Ok(!self.root().exists(&mount.destination)? && copy_up::is_empty(own.as_fd())?)
+            };
+            if mount.chown || fresh()? {
+                self.chown.push(own);
+            }
         }
         let mut mount = mount.clone();
         if mount.attributes.propagation == 0 && mount.recursive_attributes.propagation == 0 {
@@ -164,6 +167,17 @@ impl Stage<'_> {
         }
         Ok(target)
     }
+}
+
+pub(super) fn clone_source(source: &OwnedFd, path: &Path, recursive: bool) -> Result<OwnedFd> {
+    mount::clone_tree(source, c"", recursive).map_err(|error| match error.errno() {
+        // Leaving out what lies below would show what it covers.
+        Some(libc::EINVAL) if !recursive => Error::invalid(
+            format!("bind mount of `{}`", path.display()),
+            "there are mounts below it, which the kernel does not let a user namespace leave out: use rbind",
+        ),
+        _ => error.into(),
+    })
 }
 
 /// Sets one option of a file system.

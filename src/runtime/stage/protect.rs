@@ -33,6 +33,7 @@ use super::super::launch::Streams;
 use super::super::plan::{Plan, Process};
 use super::super::steps::Step;
 use super::rootfs::c_bytes;
+use super::trees::{Place, Trees};
 use super::{Setup, Stage, StartSignal};
 
 /// The name under which rbox runs as the stage of a container.
@@ -120,6 +121,7 @@ struct Luggage {
     terminal: bool,
     terminal_size: Option<(u16, u16)>,
     extra: usize,
+    trees: Vec<(Place, RawFd)>,
     maps: Option<IdMaps>,
     outer_pid: u32,
 }
@@ -158,6 +160,7 @@ impl Stage<'_> {
                 Streams::Inherit | Streams::Given { .. } => None,
             },
             extra: self.extra_count,
+            trees: self.trees.pack(pass)?,
             maps: self.maps.clone(),
             outer_pid: self.outer_pid,
         };
@@ -231,6 +234,7 @@ fn run(luggage: Luggage) -> ! {
         extra: Vec::new(),
         maps: luggage.maps,
         protection: Protection::Unneeded,
+        trees: Trees::unpack(luggage.trees, adopt),
     });
     stage.extra_count = luggage.extra;
     stage.outer_pid = luggage.outer_pid;

@@ -14,6 +14,7 @@ use crate::kernel::{self, prctl};
 use super::super::error::{Error, Result};
 use super::super::plan::{Overlay, RootSource};
 use super::Stage;
+use super::trees::Place;
 
 /// Makes every mount a slave: mounts made here stay here. What the host mounts
 /// later still arrives, which bind mounts with `rslave` rely on.
@@ -24,14 +25,18 @@ pub(super) fn isolate_mounts() -> Result<()> {
 impl Stage<'_> {
     pub(super) fn mount_root(&mut self) -> Result<()> {
         let plan = self.plan();
-        let root = match &plan.root {
-            RootSource::Bind(path) => {
-                let directory = open_host(path)?;
-                let tree = mount::clone_tree(&directory, c"", true)?;
+        let prepared = self.trees.take(Place::Root);
+        let root = match (&plan.root, prepared) {
+            (RootSource::Overlay(_), Some(tree)) => tree,
+            (RootSource::Overlay(overlay), None) => mount_overlay(overlay, 0)?,
+            (RootSource::Bind(path), prepared) => {
+                let tree = match prepared {
+                    Some(tree) => tree,
+                    None => mount::clone_tree(open_host(path)?, c"", true)?,
+                };
                 mount::set_attributes(&tree, true, Attributes::propagating(mount::PRIVATE))?;
                 tree
             }
-            RootSource::Overlay(overlay) => mount_overlay(overlay, 0)?,
         };
         if self.in_new_user_namespace() {
             // Device nodes come by bind mounts on /dev; a node in an image is not to be trusted.

@@ -1,0 +1,116 @@
+//! Trees that the parent prepares: those that the container's root may not reach.
+//!
+//! A container that does not have the caller's own id is a stranger in her home: it may neither enter the
+//! store nor the sources of bind mounts. There the parent, who may, opens them in a mount namespace
+//! of its own before it makes the child, and hands over detached trees.
+
+use std::os::fd::{AsFd as _, OwnedFd, RawFd};
+
+use rustix::fs::FileType;
+use serde::{Deserialize, Serialize};
+
+use crate::kernel::idmap::{IdMaps, to_inside, to_outside};
+use crate::kernel::mount;
+use crate::kernel::ns::{self, Namespace, NamespaceSet};
+use crate::kernel::{self};
+
+use super::super::error::Result;
+use super::super::plan::{Mount, MountSource, Plan, RootSource, UserNamespace};
+use super::mounts::{clone_source, is_dir, tree_root};
+use super::rootfs::{mount_overlay, open_host};
+use super::{copy_up, identity};
+
+/// Where a prepared tree belongs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Place {
+    /// The root file system.
+    Root,
+    /// The mount of this number.
+    Mount(usize),
+    /// What is to get another owner in the mount of this number.
+    Owned(usize),
+}
+
+/// Prepared trees.
+#[derive(Debug, Default)]
+pub(in crate::runtime) struct Trees(Vec<(Place, OwnedFd)>);
+
+impl Trees {
+    /// Takes a tree out.
+    pub(super) fn take(&mut self, place: Place) -> Option<OwnedFd> {
+        let index = self.0.iter().position(|(found, _)| *found == place)?;
+        Some(self.0.swap_remove(index).1)
+    }
+
+    pub(super) fn descriptors(&mut self) -> impl Iterator<Item = &mut OwnedFd> {
+        self.0.iter_mut().map(|(_, tree)| tree)
+    }
+
+    /// What passes an exec.
+    pub(super) fn pack(&self, pass: impl Fn(&OwnedFd) -> Result<RawFd>) -> Result<Vec<(Place, RawFd)>> {
+        self.0.iter().map(|(place, tree)| Ok((*place, pass(tree)?))).collect()
+    }
+
+    pub(super) fn unpack(list: Vec<(Place, RawFd)>, adopt: impl Fn(RawFd) -> OwnedFd) -> Self {
+        Self(list.into_iter().map(|(place, number)| (place, adopt(number))).collect())
+    }
+}
+
+/// Prepares what the child will not reach. This process gets a mount namespace of its own.
+///
+/// # Errors
+/// When a source cannot be opened.
+pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
+    let maps = match &plan.namespaces.user {
+        UserNamespace::Host => return Ok(Trees::default()),
+        UserNamespace::New(maps) if to_inside(&maps.uid, kernel::cred::effective_uid()).is_some() => {
+            return Ok(Trees::default());
+        }
+        UserNamespace::New(maps) => Some(maps),
+        UserNamespace::Join(_) => None,
+    };
+    if ns::unshare(NamespaceSet::default().with(Namespace::Mount)).is_err() {
+        // It has no right to mount; maybe the child reaches everything all the same.
+        return Ok(Trees::default());
+    }
+    // What the host mounts later still arrives here.
+    mount::make_all(mount::SLAVE)?;
+    let root = match &plan.root {
+        RootSource::Bind(path) => mount::clone_tree(open_host(path)?, c"", true)?,
+        RootSource::Overlay(overlay) => mount_overlay(overlay, 0)?,
+    };
+    let mut trees = vec![(Place::Root, root)];
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        match &mount.source {
+            MountSource::Bind { path, recursive } => {
+                let source = open_host(path)?;
+                if mount.chown || mount.copy_up {
+                    let tree = mount::clone_tree(&source, c"", false)?;
+                    adopt(mount, maps, &tree)?;
+                    trees.push((Place::Owned(index), tree));
+                }
+                trees.push((Place::Mount(index), clone_source(&source, path, *recursive)?));
+            }
+            MountSource::Overlay(overlay) => trees.push((Place::Mount(index), mount_overlay(overlay, 0)?)),
+            MountSource::FileSystem { .. } | MountSource::Cgroup => {}
+        }
+    }
+    Ok(Trees(trees))
+}
+
+/// Gives what the container shall own an owner whom it knows: only then can it give it to its user.
+fn adopt(mount: &Mount, maps: Option<&IdMaps>, tree: &OwnedFd) -> Result<()> {
+    let Some(maps) = maps else { return Ok(()) };
+    let (Some(uid), Some(gid)) = (to_outside(&maps.uid, 0), to_outside(&maps.gid, 0)) else { return Ok(()) };
+    let stat = rustix::fs::fstat(tree).map_err(|errno| kernel::Error::call("fstat", "", errno))?;
+    let known = to_inside(&maps.uid, stat.st_uid).is_some() && to_inside(&maps.gid, stat.st_gid).is_some();
+    let fresh = is_dir(tree)? && copy_up::is_empty(tree.as_fd())?;
+    if known || !(mount.chown || fresh) {
+        return Ok(());
+    }
+    if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
+        identity::change_owner_below(&tree_root(tree.as_fd())?, uid, gid, 0)?;
+    }
+    kernel::path::set_owner_fd(tree.as_fd(), uid, gid)
+        .map_err(|errno| kernel::Error::call("fchownat", "", errno).into())
+}
