@@ -157,10 +157,10 @@ pub fn outcome_status(outcome: &Outcome) -> Option<ExitStatus> {
     }
 }
 
-/// The exit code of a container as that of this process.
+/// The exit code of a container as that of this process: a shell sees the lowest eight bits.
 #[must_use]
 pub fn exit_status(code: i32) -> ExitStatus {
-    u8::try_from(code).map_or(ExitStatus::ERROR, ExitStatus::from_code)
+    ExitStatus::from_code((code & 0xff) as u8)
 }
 
 /// Ends this process by a signal, as if nothing had caught it.

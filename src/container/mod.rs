@@ -25,6 +25,7 @@ pub mod exec;
 pub mod filter;
 pub mod id;
 pub mod leftovers;
+pub mod inspect;
 pub mod list;
 pub mod logs;
 pub mod lookup;
@@ -37,6 +38,7 @@ pub mod start;
 pub mod state;
 pub mod stop;
 pub mod time;
+pub mod top;
 pub mod wait;
 
 pub use error::Error;

@@ -18,27 +18,32 @@ impl Time {
         Self(Timestamp::now())
     }
 
-    /// The time as Go prints it in JSON: local zone, fraction without trailing zeros, `Z` for UTC.
+    /// The time as Go's JSON has it: RFC 3339 in the local zone, without trailing zeros.
     #[must_use]
-    pub fn to_go_json(self) -> String {
-        let zoned = self.0.to_zoned(TimeZone::system());
-        let base = zoned.strftime("%Y-%m-%dT%H:%M:%S%.f");
-        let offset = zoned.offset();
-        if offset.seconds() == 0 {
-            return format!("{base}Z");
-        }
-        format!("{base}{}", zoned.strftime("%:z"))
-    }
-
-    /// The time as Go's `time.Time` prints itself: `2026-11-22 19:00:00.123 +0000 UTC`.
-    #[must_use]
-    pub fn to_go_string(self) -> String {
-        self.0.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S%.f %z %Z").to_string()
+    pub fn to_go(self) -> GoTime {
+        let offset = self.0.to_zoned(TimeZone::system()).offset();
+        let utc = offset.seconds() == 0;
+        GoTime(if utc { self.0.to_string() } else { self.0.display_with_offset(offset).to_string() })
     }
 }
 
-/// What Go prints for a time that never was.
-pub const ZERO_JSON: &str = "0001-01-01T00:00:00Z";
+/// A time for `inspect`. The name is what template engines know a time by.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct GoTime(String);
+
+impl GoTime {
+    /// What Go has for a time that never was.
+    #[must_use]
+    pub fn never() -> Self {
+        Self("0001-01-01T00:00:00Z".to_owned())
+    }
+
+    /// The time, or "never".
+    #[must_use]
+    pub fn of(time: Option<Time>) -> Self {
+        time.map_or_else(Self::never, Time::to_go)
+    }
+}
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

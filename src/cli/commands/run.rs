@@ -1,24 +1,21 @@
 //! `rbox run`.
 
 use std::io;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 
 use crate::cli::args::create::{CreateArgs, request};
-use crate::cli::args::csv;
+use crate::cli::args::fds;
 use crate::cli::ensure;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::cli::session::{self, Attachment};
 use crate::cli::ui::Ui;
 use crate::cli::values::go_bool;
 use crate::container::create::{self, CreateRequest, Created};
-use crate::container::network::Settings;
-use crate::container::start::StartOptions;
 use crate::container::{self, Record};
 use crate::engine::Engine;
-use crate::kernel::{descriptor, signal, tty};
-use crate::monitor::Failure;
-use crate::monitor::client::{Options, Outcome, Start, Wanted};
-use crate::monitor::keys::DetachKeys;
+use crate::kernel::tty;
+use crate::monitor::client::Wanted;
 use crate::network::Mode;
 
 /// Run a command in a new container
@@ -68,27 +65,24 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         ui.warn("The input device is not a TTY. The --tty and --interactive flags might not work properly");
     }
     warn_about_flags(ui, &args.create);
-    let extra = preserved(&args)?;
+    let extra = fds::preserved(args.preserve_fds.unwrap_or(0), &args.preserve_fd)?;
     let mut request = request::request(engine, &args.create)?;
     request.create_command = std::env::args().collect();
     request.remove |= args.rmi;
     request.remove_image = args.rmi;
     request.user.passwd = args.passwd.unwrap_or(true);
     let wanted = streams(&args, &request)?;
-    let keys = args.detach_keys.as_deref().unwrap_or(&engine.config()?.engine.detach_keys);
-    let detach_keys = DetachKeys::parse(keys).map_err(|error| CommandError::new(error.to_string()))?;
+    let detach_keys = session::detach_keys(engine, args.detach_keys.as_deref())?;
 
     ensure::image(ui, engine, &args.create, &mut request)?;
     ensure::replaced(ui, engine, &request)?;
     warn_about_ports(ui, &request);
-    let terminal = request.terminal;
     let created = create::create(engine, request).map_err(not_created)?;
     for warning in &created.warnings {
         ui.warn(warning);
     }
-    let options =
-        Options { wanted, terminal, detach_keys, proxy_signals: args.sig_proxy.unwrap_or(true) && !terminal };
-    start(ui, engine, created, args.detach, options, extra)
+    let attachment = Attachment { wanted, detach_keys, proxy_signals: args.sig_proxy.unwrap_or(true) };
+    start(ui, engine, created, args.detach, &attachment, extra)
 }
 
 /// 125, but for a user of the host who does not exist: podman finds that out when it starts the container.
@@ -121,27 +115,12 @@ fn start(
     engine: &Engine,
     created: Created,
     detach: bool,
-    options: Options,
+    attachment: &Attachment,
     extra: Vec<OwnedFd>,
 ) -> Result<ExitStatus> {
     let Created { record, lock, .. } = created;
     let containers = engine.containers()?;
-    let size = tty::window_size(io::stdin()).ok().map(|size| (size.columns, size.rows));
-    let start = StartOptions {
-        wanted: options.wanted,
-        size: size.filter(|_| options.terminal && !detach),
-        extra,
-        settings: Settings { config: engine.config()?.clone(), env: engine.env().clone() },
-        describe: CommandError::describe_failure,
-    };
-    // Nothing may be left in a buffer that the monitor would print again.
-    ui.flush()?;
-    let mut connection = containers.start(engine.paths()?, engine.user_maps(), &record, lock, start)?;
-    match connection.wait_started()? {
-        Start::Running(_) => {}
-        Start::Failed(failure) => return Err(refused(failure)),
-        Start::Lost => return Err(CommandError::new("the monitor of the container ended without a word")),
-    }
+    let connection = session::start(ui, engine, &record, lock, attachment.wanted, extra).map_err(refused)?;
     let passthrough = record.log.driver == crate::container::record::LogDriver::Passthrough;
     if detach {
         if !passthrough {
@@ -149,16 +128,15 @@ fn start(
         }
         return Ok(ExitStatus::SUCCESS);
     }
-    if !options.wanted.stdout && !options.wanted.stderr && !passthrough {
+    if !attachment.wanted.stdout && !attachment.wanted.stderr && !passthrough {
         // Nothing will be seen of it, so its name is.
         ui.data(&record.id)?;
-        ui.flush()?;
     }
-    let outcome = connection.attach(&options)?;
-    if record.lifecycle.auto_remove_image && matches!(outcome, Outcome::Exited(_)) {
+    let status = session::follow(ui, &containers, &record, connection, attachment)?;
+    if record.lifecycle.auto_remove_image {
         warn_of_image(ui, engine, &record)?;
     }
-    ended(outcome)
+    Ok(status)
 }
 
 /// The monitor has removed the image, unless it must stay.
@@ -174,25 +152,8 @@ fn warn_of_image(ui: &mut Ui, engine: &Engine, record: &Record) -> Result<()> {
 }
 
 /// A start that failed: 127 where the command was not found, 126 for all else, as podman has it.
-fn refused(mut failure: Failure) -> CommandError {
-    if failure.code == 125 {
-        failure.code = 126;
-    }
-    failure.into()
-}
-
-fn ended(outcome: Outcome) -> Result<ExitStatus> {
-    match outcome {
-        // An unknown code is -1.
-        Outcome::Exited(code) => Ok(ExitStatus::from_code((code & 0xff) as u8)),
-        Outcome::Detached | Outcome::ReaderGone => Ok(ExitStatus::SUCCESS),
-        Outcome::Signal(number) => {
-            signal::restore_default(number);
-            signal::raise(number);
-            Ok(ExitStatus::from_code(u8::try_from(128 + number).unwrap_or(255)))
-        }
-        Outcome::Lost => Err(CommandError::new("the monitor of the container ended without a word")),
-    }
+fn refused(error: CommandError) -> CommandError {
+    if error.status() == ExitStatus::ERROR { error.with_status(ExitStatus::NOT_EXECUTABLE) } else { error }
 }
 
 /// Which streams the caller takes part in.
@@ -222,36 +183,4 @@ fn streams(args: &Args, request: &CreateRequest) -> Result<Wanted> {
         }
     }
     Ok(wanted)
-}
-
-/// The descriptors that `--preserve-fds` and `--preserve-fd` pass on, from 3 on.
-fn preserved(args: &Args) -> Result<Vec<OwnedFd>> {
-    let listed = csv::split(&args.preserve_fd).map_err(CommandError::new)?;
-    let count = args.preserve_fds.unwrap_or(0);
-    if count > 0 && !listed.is_empty() {
-        return Err(CommandError::new("cannot specify both --preserve-fds and --preserve-fd"));
-    }
-    let (numbers, option): (Vec<RawFd>, _) = if listed.is_empty() {
-        ((3..).take(count as usize).collect(), "preserve-fds")
-    } else {
-        let parse = |text: &String| {
-            text.parse::<RawFd>().map_err(|_| CommandError::new(format!("invalid file descriptor {text:?}")))
-        };
-        (listed.iter().map(parse).collect::<Result<_>>()?, "preserve-fd")
-    };
-    if numbers.is_empty() {
-        return Ok(Vec::new());
-    }
-    let inherited = descriptor::inherited()?;
-    if let Some(missing) = numbers.iter().find(|number| !inherited.contains(number)) {
-        return Err(CommandError::new(format!(
-            "file descriptor {missing} is not available - the {option} option requires that file descriptors must be passed"
-        )));
-    }
-    if numbers.iter().zip(3..).any(|(number, expected)| *number != expected) {
-        return Err(CommandError::new(
-            "not supported yet: --preserve-fd with numbers that do not follow each other from 3 on",
-        ));
-    }
-    Ok(numbers.into_iter().map(descriptor::duplicate).collect::<crate::kernel::Result<_>>()?)
 }

@@ -24,8 +24,9 @@ pub struct Args {
     networks: Vec<String>,
 }
 
+/// A network as `inspect` shows it.
 #[derive(Debug, Serialize)]
-struct Inspected {
+pub(in crate::cli) struct Inspected {
     #[serde(flatten)]
     network: View,
     /// Those of the network: none, as containers reach the outside by pasta.
@@ -36,6 +37,12 @@ struct Inspected {
 pub(in crate::cli) fn fields(engine: &Engine) -> Option<Value> {
     let network = crate::network::named::default_network(engine.config().ok()?);
     Some(Value::of(&Inspected { network: View::of(&network), containers: BTreeMap::new() }))
+}
+
+/// The network of a name.
+pub(in crate::cli) fn named(engine: &Engine, name: &str) -> Option<Inspected> {
+    let network = super::find(engine, name).ok()?;
+    Some(Inspected { network: View::of(&network), containers: BTreeMap::new() })
 }
 
 /// Prints the networks that there are, and fails for the others.
