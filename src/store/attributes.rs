@@ -217,7 +217,7 @@ fn copy_attributes(diff: &OwnedFd, path: &str, source: Option<Seen>) -> Result<(
     let dir = rustix::fs::openat2(diff, at, flags, Mode::empty(), resolve)
         .map_err(|e| failed("openat2", path, e))?;
     let Some(Seen::Directory { fd, stat, .. }) = source else {
-        let mode = Mode::from_raw_mode(0o755);
+        let mode = Mode::from_raw_mode(super::unpack::implied_mode(path.as_bytes()));
         return rustix::fs::fchmod(&dir, mode).map_err(|e| failed("fchmod", path, e));
     };
     let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));

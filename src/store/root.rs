@@ -8,7 +8,9 @@ use rustix::io::Errno;
 use super::derive::Method;
 use super::error::{Error, Result};
 use super::layer::Layer;
+use super::pack::sorted_names;
 use super::probe::Driver;
+use super::unpack::implied_mode;
 use super::{Digest, Store};
 use crate::kernel;
 use crate::kernel::idmap::{self, IdMaps, IdRange};
@@ -113,6 +115,9 @@ impl Store {
             }
             lowers.push(PathBuf::from("empty"));
         }
+        if let Some(upper) = upper.filter(|_| !is_identity(maps)) {
+            self.adopt_upper(upper, &layers, maps)?;
+        }
         let (base, upper, work) = (self.data().to_owned(), upper.map(relative), work.map(relative));
         match (driver.driver, driver.program) {
             (Driver::FuseOverlay, Some(program)) => {
@@ -127,11 +132,13 @@ impl Store {
 
     /// What the root directory of `layers` (lowest first) has, as a container with `maps` needs it on disk.
     pub fn root_attributes(&self, layers: &[Digest], maps: &IdMaps) -> Result<RootAttributes> {
-        let stack = self.stack(layers)?;
+        Self::attributes_of(&self.stack(layers)?, maps)
+    }
+
+    fn attributes_of(stack: &[Layer], maps: &IdMaps) -> Result<RootAttributes> {
         let explicit = stack.iter().rev().find(|layer| !layer.record().implied.iter().any(String::is_empty));
         let attributes = match explicit {
-            // As podman has it, and as RPM's package of file systems wants it.
-            None => RootAttributes { mode: 0o555, uid: 0, gid: 0 },
+            None => RootAttributes { mode: implied_mode(b""), uid: 0, gid: 0 },
             Some(layer) => {
                 let diff = layer.diff();
                 let stat = rustix::fs::stat(&diff).map_err(|e| failed("stat", &diff, e))?;
@@ -164,6 +171,23 @@ impl Store {
             rustix::fs::fchown(&dir, Some(uid), Some(gid)).map_err(|e| failed("fchown", upper, e))?;
         }
         rustix::fs::fchmod(&dir, Mode::from_raw_mode(attributes.mode)).map_err(|e| failed("fchmod", upper, e))
+    }
+
+    /// Gives a new upper directory to the container's root. It was made outside of the user's namespace, where
+    /// no other id than the user's can be given; one that was used already has the owner that the container
+    /// wants.
+    fn adopt_upper(&self, upper: &Path, stack: &[Layer], maps: &IdMaps) -> Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(upper, flags, Mode::empty()).map_err(|e| failed("open", upper, e))?;
+        let stat = rustix::fs::fstat(&dir).map_err(|e| failed("fstat", upper, e))?;
+        let is_new = (stat.st_uid, stat.st_gid) == (0, 0) && sorted_names(&dir, b"upper")?.is_empty();
+        if is_new {
+            let RootAttributes { mode, uid, gid } = Self::attributes_of(stack, maps)?;
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            rustix::fs::fchown(&dir, Some(uid), Some(gid)).map_err(|e| failed("fchown", upper, e))?;
+            rustix::fs::fchmod(&dir, Mode::from_raw_mode(mode)).map_err(|e| failed("fchmod", upper, e))?;
+        }
+        Ok(())
     }
 
     /// The layers, lowest first, without those that a layer above hides completely.

@@ -226,13 +226,18 @@ fn owners_shift_with_the_containers_map() {
         let text = text.replace("\"data_only\":true", &format!("\"data_only\":{data_only}"));
         put(&store.data().join("probe/overlay.json"), text.as_bytes());
         let layers = layers_of(&archives);
-        let mounted = mount(&store.root_mount(&layers, None, None, &maps).unwrap());
+        let (upper, work) =
+            (scratch.0.join(format!("upper-{data_only}")), scratch.0.join(format!("work-{data_only}")));
+        for dir in [&upper, &work] {
+            fs::create_dir(dir).unwrap();
+        }
+        let mounted = mount(&store.root_mount(&layers, Some(&upper), Some(&work), &maps).unwrap());
         let at = |path: &str| see(&mounted).join(path);
         let owner = |path: &str| {
             let meta = fs::symlink_metadata(at(path)).unwrap();
             (meta.uid(), meta.gid(), meta.mode() & 0o7777)
         };
-        assert_eq!(owner("."), (1000, 1000, 0o755));
+        assert_eq!(owner("."), (1000, 1000, 0o555));
         assert_eq!(owner("d"), (1001, 1002, 0o2755));
         assert_eq!(owner("d/f"), (1003, 1000, 0o4755));
         assert_eq!((owner("d/l").0, owner("d/p").1), (1001, 1001));

@@ -224,9 +224,13 @@ pub(crate) fn image(store: &Store, name: Option<&str>, layers: &[Vec<u8>]) -> Im
         variant: None,
         labels: std::collections::BTreeMap::new(),
     };
-    let record = store.put_image(record, config.as_bytes()).unwrap();
-    if let Some(name) = name {
-        store.tag(name, &record.id, record.manifest.clone()).unwrap();
+    loop {
+        let record = store.put_image(record.clone(), config.as_bytes()).unwrap();
+        match name.map(|name| store.tag(name, &record.id, record.manifest.clone())) {
+            // Another process removed it in between.
+            Some(Err(super::Error::NotFound { .. })) => {}
+            Some(Err(error)) => panic!("{error:?}"),
+            Some(Ok(_)) | None => return record,
+        }
     }
-    record
 }

@@ -41,8 +41,12 @@ use super::{Digest, UnpackOptions};
 use crate::kernel::idmap::{self, IdRange};
 use crate::kernel::xattr;
 
-/// The mode of directories that the archive only implies.
-const IMPLIED_MODE: u32 = 0o755;
+/// The mode of a directory that the archive only implies; of the root as podman has it, and as RPM's package
+/// of file systems wants it.
+pub(super) fn implied_mode(path: &[u8]) -> u32 {
+    if path.is_empty() { 0o555 } else { 0o755 }
+}
+
 /// Attributes that change what overlay or fuse-overlayfs make of a file, or that only rbox writes.
 const FORGED: [&[u8]; 4] = [b"user.overlay.", b"user.fuseoverlayfs.", b"user.containers.", b"user.rbox."];
 
@@ -409,7 +413,7 @@ impl<'a> Unpacker<'a> {
         for (path, attributes, mtime) in tree.directories() {
             let fd = self.places.open(path)?;
             let fd = fd.as_fd();
-            let implied = Attributes { mode: IMPLIED_MODE, mtime, ..Attributes::default() };
+            let implied = Attributes { mode: implied_mode(path), mtime, ..Attributes::default() };
             let attributes = attributes.unwrap_or(&implied);
             // Also 0:0, against a setgid directory above the store.
             let (uid, gid) = (Uid::from_raw(attributes.uid), Gid::from_raw(attributes.gid));
