@@ -210,7 +210,7 @@ fn file_names(record: &Record) -> Vec<&'static str> {
     if !record.network.no_hosts {
         names.push("hosts");
     }
-    if !record.network.no_resolv_conf {
+    if !record.network.no_resolv_conf && record.network.mode != "none" {
         names.push("resolv.conf");
     }
     names

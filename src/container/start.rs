@@ -10,7 +10,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::create::{CreateRequest, RestartPolicy};
 use super::network::{RunNetwork, Settings};
@@ -281,6 +281,8 @@ impl Container for Keeper {
         }
         self.state = Some(state);
         if !again {
+            // Before anybody knows of the end: what is there then is to be looked at as left behind.
+            self.holder = None;
             self.close_socket();
             return Next::End(code);
         }
@@ -319,8 +321,12 @@ impl Keeper {
     /// What the runtime has to do.
     fn plan(&self, store: &Store) -> Result<Plan> {
         let path = self.dir.join("spec.json");
-        let spec: Spec = super::lookup::read_json(&path, 1)?
+        let mut spec: Spec = super::lookup::read_json(&path, 1)?
             .ok_or_else(|| Error::Invalid { what: format!("{} is missing", path.display()) })?;
+        if let Some(path) = self.namespace_of(&self.record.namespaces.user, "user")? {
+            // In the spec already: one that is made would need a mapping, and there is none.
+            join_user_namespace(&mut spec, path);
+        }
         let root = root_source(store, &self.dir, &self.record.root)?;
         let mut plan = Plan::from_spec(&spec, &self.dir, Some(root))?;
         if let UserNamespace::New(maps) = &mut plan.namespaces.user {
@@ -362,19 +368,6 @@ impl Keeper {
     /// Namespaces of other containers are found anew at each start, because their processes change.
     fn join_others(&self, plan: &mut Plan) -> Result<()> {
         let modes = &self.record.namespaces;
-        let path = |mode: &str, file: &str| -> Result<Option<PathBuf>> {
-            let Some(reference) = mode.strip_prefix("container:") else { return Ok(None) };
-            let other = self.containers.lookup(reference)?;
-            let state = self.containers.state(&other.id)?;
-            let pid = state.pid().ok_or_else(|| Error::WrongState {
-                what: format!("container {} whose namespace is to be shared is not running", other.id),
-                status: state.status,
-            })?;
-            Ok(Some(Path::new("/proc").join(pid.to_string()).join("ns").join(file)))
-        };
-        if let Some(path) = path(&modes.user, "user")? {
-            plan.namespaces.user = UserNamespace::Join(path);
-        }
         let slots = [
             (&modes.pid, "pid", &mut plan.namespaces.pid),
             (&modes.ipc, "ipc", &mut plan.namespaces.ipc),
@@ -383,11 +376,23 @@ impl Keeper {
             (&self.record.network.mode, "net", &mut plan.namespaces.network),
         ];
         for (mode, file, slot) in slots {
-            if let Some(path) = path(mode, file)? {
+            if let Some(path) = self.namespace_of(mode, file)? {
                 *slot = Membership::Join(path);
             }
         }
         Ok(())
+    }
+
+    /// The namespace that `mode` joins, as a file of a running container.
+    fn namespace_of(&self, mode: &str, file: &str) -> Result<Option<PathBuf>> {
+        let Some(reference) = mode.strip_prefix("container:") else { return Ok(None) };
+        let other = self.containers.lookup(reference)?;
+        let state = self.containers.state(&other.id)?;
+        let pid = state.pid().ok_or_else(|| Error::WrongState {
+            what: format!("container {} whose namespace is to be shared is not running", other.id),
+            status: state.status,
+        })?;
+        Ok(Some(Path::new("/proc").join(pid.to_string()).join("ns").join(file)))
     }
 
     /// Frees the published ports at once.
@@ -430,6 +435,15 @@ impl Keeper {
 fn layers(root: &Root) -> Result<Vec<Digest>> {
     let invalid = |text| Error::Invalid { what: format!("{text:?} is not a layer id") };
     root.layers.iter().map(|text| text.parse().map_err(|_| invalid(text))).collect()
+}
+
+fn join_user_namespace(spec: &mut Spec, path: PathBuf) {
+    let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+    for namespace in namespaces.into_iter().flatten() {
+        if namespace.typ() == LinuxNamespaceType::User {
+            namespace.set_path(Some(path.clone()));
+        }
+    }
 }
 
 /// The root file system of a container as the runtime wants it.

@@ -46,6 +46,16 @@ pub enum Error {
     /// pasta forwards TCP and UDP only.
     #[error("can't forward protocol: {0}")]
     Protocol(super::Protocol),
+    /// A published port cannot be listened on.
+    #[error("cannot publish the port: listen {protocol} {address}: bind")]
+    Bind {
+        /// Its protocol.
+        protocol: super::Protocol,
+        /// Address and port of the host.
+        address: std::net::SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// pasta could not be started.
     #[error("failed to start {}", path.display())]
     Spawn {
@@ -101,6 +111,10 @@ impl Error {
             Self::NotYet(_) | Self::NoTun(_) => ErrorKind::Unsupported,
             Self::PortConflict { .. } => ErrorKind::Conflict,
             Self::NoFreePort { .. } => ErrorKind::Busy,
+            Self::Bind { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => {
+                ErrorKind::Denied
+            }
+            Self::Bind { .. } => ErrorKind::Busy,
             Self::Spawn { .. } | Self::Pasta { .. } | Self::Namespace { .. } | Self::Read { .. } => {
                 ErrorKind::Denied
             }
@@ -117,6 +131,9 @@ impl Error {
             ),
             Self::NoTun(_) => Some(
                 "ask the administrator for `sudo modprobe tun` and a /dev/net/tun of mode 0666, or use `--network none` or `--network host`",
+            ),
+            Self::Bind { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => Some(
+                "ports below a limit are root's: the administrator lowers it with `sudo sysctl -w net.ipv4.ip_unprivileged_port_start=PORT`",
             ),
             _ => None,
         }

@@ -21,10 +21,11 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use super::address::addresses_of;
 use super::driver::{Context, Driver};
-use super::{Error, Helper, PortMapping, Result, Status};
+use super::{Error, Helper, PortMapping, Result, Status, port};
 use crate::config::{Config, Env};
 use crate::kernel::ns::{self, Namespace};
 use crate::kernel::prctl;
@@ -32,6 +33,9 @@ use crate::kernel::process::{self, Pid};
 use arguments::Arguments;
 use features::Features;
 use lender::Lender;
+
+/// Milliseconds within which a killed pasta is expected to have closed its sockets.
+const PORTS_PATIENCE: u32 = 200;
 
 /// The program's name.
 pub const PROGRAM: &str = "pasta";
@@ -102,6 +106,17 @@ impl Pasta {
         Ok((Helper { pid: pid.as_raw_nonzero().get().unsigned_abs(), start_time }, pidfd))
     }
 
+    /// The published ports are free again when the container counts as ended: the next one may
+    /// want them at once. pasta closes its sockets early in its end, within a few milliseconds.
+    fn wait_for_ports(&self) {
+        for _ in 0..PORTS_PATIENCE {
+            if port::check_free(&self.ports).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn status(&self, init: Pid, helper: Helper) -> Status {
         let addresses = addresses_of(&init.to_string());
         let reaches = |address: &IpAddr| addresses.iter().any(|own| own.is_ipv4() == address.is_ipv4());
@@ -122,7 +137,8 @@ impl Driver for Pasta {
         if let Some(port) = self.ports.iter().find(|port| port.protocol == super::Protocol::Sctp) {
             return Err(Error::Protocol(port.protocol));
         }
-        fs::File::options().read(true).write(true).open("/dev/net/tun").map(drop).map_err(Error::NoTun)
+        fs::File::options().read(true).write(true).open("/dev/net/tun").map(drop).map_err(Error::NoTun)?;
+        port::check_free(&self.ports)
     }
 
     fn setup(&mut self, init: Pid) -> Result<()> {
@@ -175,6 +191,7 @@ impl Driver for Pasta {
                 // It keeps nothing that would want tidying, and has no children. Its namespaces
                 // take the kernel some 20 ms, so nobody waits for its end here.
                 let _ = process::pidfd_send_signal(&pidfd, libc::SIGKILL);
+                self.wait_for_ports();
                 self.state = State::Ending { pidfd };
             }
             State::Ending { pidfd } => self.state = State::Ending { pidfd },

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -290,12 +290,33 @@ fn pick_host_port(
         .ok_or(Error::NoFreePort { container_port: mapping.container_port })
 }
 
+/// Tries to listen on the host's ports of `mappings`, so that a taken or forbidden one is named:
+/// pasta goes on when only one of IPv4 and IPv6 could be had.
+pub fn check_free(mappings: &[PortMapping]) -> Result<()> {
+    /// More are not tried: the helper has to say it then.
+    const MOST: usize = 256;
+    let ports = mappings.iter().flat_map(|mapping| {
+        (0..mapping.range).map(move |offset| (mapping, mapping.host_port.saturating_add(offset)))
+    });
+    for (mapping, port) in ports.take(MOST) {
+        let ip = mapping.host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let address = SocketAddr::new(ip, port);
+        let tried = match mapping.protocol {
+            Protocol::Tcp => TcpListener::bind(address).map(drop),
+            Protocol::Udp => UdpSocket::bind(address).map(drop),
+            Protocol::Sctp => Ok(()),
+        };
+        tried.map_err(|source| Error::Bind { protocol: mapping.protocol, address, source })?;
+    }
+    Ok(())
+}
+
 /// A port of the host that is free at the moment.
 #[must_use]
 pub fn free_host_port(protocol: Protocol) -> Option<u16> {
     let port = match protocol {
-        Protocol::Tcp | Protocol::Sctp => std::net::TcpListener::bind("0.0.0.0:0").ok()?.local_addr(),
-        Protocol::Udp => std::net::UdpSocket::bind("0.0.0.0:0").ok()?.local_addr(),
+        Protocol::Tcp | Protocol::Sctp => TcpListener::bind("0.0.0.0:0").ok()?.local_addr(),
+        Protocol::Udp => UdpSocket::bind("0.0.0.0:0").ok()?.local_addr(),
     };
     Some(port.ok()?.port())
 }

@@ -134,3 +134,15 @@ fn exposed_ranges() {
     assert_eq!(parse_expose("80-81/udp").unwrap(), [(80, Protocol::Udp), (81, Protocol::Udp)]);
     assert!(parse_expose("x").unwrap_err().to_string().starts_with("invalid range format for --expose: x"));
 }
+
+#[test]
+fn taken_ports_are_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let wanted = [mapping(Some("127.0.0.1"), port, 80, 1, Protocol::Tcp)];
+    let error = check_free(&wanted).unwrap_err();
+    assert_eq!(error.to_string(), format!("cannot publish the port: listen tcp 127.0.0.1:{port}: bind"));
+    assert!(check_free(&[mapping(Some("127.0.0.1"), port, 80, 1, Protocol::Sctp)]).is_ok());
+    drop(taken);
+    assert!(check_free(&wanted).is_ok());
+}

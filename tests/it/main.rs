@@ -24,5 +24,6 @@ mod run_basic;
 mod run_confinement;
 mod run_files;
 mod run_identity;
+mod run_network;
 mod run_process;
 mod unshare;

@@ -180,6 +180,7 @@ fn host_name(input: &SpecInput<'_>) -> String {
         (_, NamespaceMode::Host) => input.host.host_name.clone(),
         (_, NamespaceMode::Container(_)) => input.host.joined_host_name.clone().unwrap_or_default(),
         (Some(name), _) => name.clone(),
+        (None, _) if input.request.network.mode == crate::network::Mode::Host => input.host.host_name.clone(),
         (None, _) if input.config.container_name_as_hostname => input.name.replace('_', "-"),
         (None, _) => input.id.short().to_owned(),
     }

@@ -177,7 +177,9 @@ fn engine_files(input: &SpecInput<'_>) -> Vec<SpecMount> {
             }
         };
         add(!request.network.no_hosts, "hosts");
-        add(!request.network.image_resolv_conf, "resolv.conf");
+        // Without a network there is no server to name.
+        let resolves = request.network.mode != Mode::None && !request.network.image_resolv_conf;
+        add(resolves, "resolv.conf");
         add(!request.network.no_hostname && !(joined && request.uts != NamespaceMode::Private), "hostname");
     }
     let run_is_bound = request
