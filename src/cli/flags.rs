@@ -331,4 +331,21 @@ mod tests {
             assert_eq!(error.to_string(), message);
         }
     }
+
+    proptest::proptest! {
+        /// Whatever is typed, reading ends, and what was read is read the same again.
+        #[test]
+        fn canonical_words_are_stable(words in proptest::collection::vec("-{0,3}[a-z=é]{0,8}", 0..6)) {
+            let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
+            let mut global = Command::new("rbox").disable_help_flag(true).arg(Arg::new("root").long("root"));
+            global.build();
+            if let Ok(first) = read(Some(&command()), &global, &words, Until::End) {
+                let again: Vec<OsString> =
+                    first.local.iter().cloned().chain([OsString::from("--")]).chain(first.arguments.iter().cloned()).collect();
+                let second = read(Some(&command()), &global, &again, Until::End).expect("canonical words are valid");
+                proptest::prop_assert_eq!(&first.local, &second.local);
+                proptest::prop_assert_eq!(&first.arguments, &second.arguments);
+            }
+        }
+    }
 }

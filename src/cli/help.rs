@@ -166,7 +166,11 @@ fn options(node: Node, command: &Command) -> String {
 }
 
 fn option_text(arg: &Arg) -> String {
-    let mut text = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let text = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    let mut text = match quoted(&text) {
+        Some(name) if arg.get_action().takes_values() => text.replacen(&format!("`{name}`"), name, 1),
+        _ => text.clone(),
+    };
     let defaults: Vec<_> = arg.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
     if arg.get_action().takes_values() && defaults.iter().any(|value| !value.is_empty() && value != "false") {
         let quote = if value_kind(arg) == "string" { "\"" } else { "" };
@@ -175,8 +179,19 @@ fn option_text(arg: &Arg) -> String {
     text
 }
 
-/// What stands for the value in `--flag string`: the stated name, or podman's name of the type.
+/// The first word of a text in back quotes: as in pflag, it names the value.
+fn quoted(text: &str) -> Option<&str> {
+    let (_, rest) = text.split_once('`')?;
+    rest.split_once('`').map(|(name, _)| name)
+}
+
+/// What stands for the value in `--flag string`: the word quoted in the text, the stated name, or
+/// podman's name of the type.
 fn value_kind(arg: &Arg) -> String {
+    let text = arg.get_help().map(ToString::to_string).unwrap_or_default();
+    if let Some(name) = quoted(&text) {
+        return name.to_owned();
+    }
     let stated = arg.get_value_names().and_then(|names| names.first()).map(ToString::to_string);
     let is_derived = |name: &String| name == &arg.get_id().as_str().to_uppercase();
     match stated {

@@ -229,3 +229,38 @@ fn headers_split_words() {
         assert_eq!(header_of(name), header);
     }
 }
+
+proptest::proptest! {
+    /// A template comes from the user, the values from images: nothing may panic.
+    #[test]
+    fn no_template_panics(text in "[a-z.$|(){}\" `'\\\\0-9=:,%é-]{0,40}") {
+        let _ = run(&text, &sample());
+        let _ = run(&format!("{{{{{text}}}}}"), &sample());
+    }
+
+    #[test]
+    fn no_printf_panics(format in "[%a-zA-Z0-9*.#+ \\[\\]é-]{0,20}", text in "\\PC{0,10}", number in proptest::num::i64::ANY) {
+        let values = [Value::Text(text), Value::Int(number), Value::Float(number as f64), Value::Nil];
+        let _ = printf(&format, &values);
+    }
+
+    /// Go reads what it printed; so does any JSON parser.
+    #[test]
+    fn json_reads_back(text in "\\PC{0,20}", number in proptest::num::i64::ANY) {
+        let data = json!({"text": text, "number": number, "list": [text, null, true]});
+        for layout in [Layout::LINE, Layout::marshal(2), Layout::INSPECT] {
+            let printed = json::to_string(&Value::of(&data), layout);
+            proptest::prop_assert_eq!(&serde_json::from_str::<serde_json::Value>(&printed).expect("valid JSON"), &data);
+        }
+    }
+
+    /// Columns move cells apart and change nothing else.
+    #[test]
+    fn tables_keep_their_cells(rows in proptest::collection::vec(proptest::collection::vec("[a-zé]{0,15}", 1..5), 0..8)) {
+        let text: String = rows.iter().map(|row| row.join("\t") + "\n").collect();
+        let aligned = table::align(&text);
+        let cells = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        proptest::prop_assert_eq!(cells(&text), cells(&aligned));
+        proptest::prop_assert_eq!(text.lines().count(), aligned.lines().count());
+    }
+}

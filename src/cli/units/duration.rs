@@ -181,4 +181,17 @@ mod tests {
             assert_eq!(human_duration(Duration::from_secs(seconds)), expected, "{seconds}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_printed_is_read_back(nanos in 0..i64::MAX as u64) {
+            let duration = Duration::from_nanos(nanos);
+            proptest::prop_assert_eq!(parse_duration(&format_duration(duration)), Ok((false, duration)));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[0-9.a-zµ+-]{0,24}") {
+            let _ = parse_duration(&text);
+        }
+    }
 }

@@ -141,4 +141,12 @@ mod tests {
         }
         assert_eq!(parse_decimal_size("10mb"), Ok(10_000_000));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in "[0-9. a-zA-Z+é-]{0,24}", bytes in proptest::num::u64::ANY) {
+            let _ = parse_binary_size(&text);
+            let _ = (decimal_size(bytes), image_size(bytes), binary_size(bytes));
+        }
+    }
 }
