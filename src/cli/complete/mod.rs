@@ -11,6 +11,7 @@
 
 mod fields;
 mod objects;
+mod paths;
 mod scripts;
 mod values;
 mod words;
@@ -189,6 +190,13 @@ fn flags(place: &Place, last: &str) -> Suggestions {
 
 /// The argument whose turn it is, by its name in the usage line.
 fn argument(place: &Place, last: &str, engine: &Engine) -> Suggestions {
+    match (place.node.word(), place.arguments.as_slice()) {
+        ("run" | "create", [image, ..]) if !place.given.contains("rootfs") => {
+            return paths::in_image(image, last, engine);
+        }
+        ("cp", _) if last.contains(':') => return paths::in_container(last, engine),
+        _ => {}
+    }
     let path = place.node.path("");
     let usage = help::usage(place.node, &place.node.build(), "");
     let names: Vec<&str> = usage
