@@ -446,6 +446,11 @@ fn join(joins: &[(Namespace, OwnedFd)], user: Option<&OwnedFd>) -> Result<()> {
         ns::enter(user, Namespace::User)?;
     }
     for (kind, namespace) in joins {
+        let own = ns::open_path(format!("/proc/self/ns/{}", kind.proc_name()))?;
+        if ns::identity(namespace)? == ns::identity(own)? {
+            // A container that shares the host's: entering it again would take rights over it.
+            continue;
+        }
         ns::enter(namespace, *kind)?;
     }
     Ok(())

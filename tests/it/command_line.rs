@@ -119,7 +119,9 @@ fn latest_excludes_names_and_all() {
     let takes_both = ["exec", "list", "ls", "port", "ps", "top"];
     for Entry { path, help, .. } in all(&env) {
         let name = path.join(" ");
-        if !help.contains("\n  -l, --latest") || path.last().is_some_and(|word| takes_both.contains(&word.as_str())) {
+        if !help.contains("\n  -l, --latest")
+            || path.last().is_some_and(|word| takes_both.contains(&word.as_str()))
+        {
             continue;
         }
         let with = |more: [&str; 2]| {
@@ -127,7 +129,10 @@ fn latest_excludes_names_and_all() {
             env.fails(125, words)
         };
         let text = with(["-l", "nonexistent-container"]);
-        assert!(text.contains("--latest and ") && text.contains(" cannot be used together"), "{name}: {text}");
+        assert!(
+            text.contains("--latest and ") && text.contains(" cannot be used together"),
+            "{name}: {text}"
+        );
         let text = with(["--all", "--latest"]);
         assert!(text.contains("unknown flag") || text.contains(" cannot be used together"), "{name}: {text}");
     }

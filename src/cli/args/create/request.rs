@@ -25,6 +25,7 @@ use crate::volume::{self, MountFlags};
 /// In podman's words for values that make no sense, and for what is not supported yet.
 pub fn request(engine: &Engine, args: &CreateArgs) -> Result<CreateRequest> {
     let config = engine.config()?;
+    conflicts(args)?;
     if let Some(flag) = unsupported(args) {
         return Err(CommandError::new(format!("not supported yet: {flag}")));
     }
@@ -50,6 +51,21 @@ pub fn request(engine: &Engine, args: &CreateArgs) -> Result<CreateRequest> {
     confinement(&args.security, engine, &mut request)?;
     check(args, &request)?;
     Ok(request)
+}
+
+/// Options that exclude each other, whether or not they are supported.
+fn conflicts(args: &CreateArgs) -> Result<()> {
+    let resources = &args.resources;
+    let no_hosts = args.network.no_hosts == Some(true);
+    let pairs = [
+        (resources.cpu_period.is_some() && resources.cpus.is_some(), "--cpu-period and --cpus"),
+        (resources.cpu_quota.is_some() && resources.cpus.is_some(), "--cpu-quota and --cpus"),
+        (no_hosts && !args.network.add_host.is_empty(), "--no-hosts and --add-host"),
+    ];
+    match pairs.iter().find(|(both, _)| *both) {
+        Some((_, names)) => Err(CommandError::new(format!("{names} cannot be set together"))),
+        None => Ok(()),
+    }
 }
 
 fn unsupported(args: &CreateArgs) -> Option<&'static str> {
