@@ -46,6 +46,14 @@ pub enum Error {
         /// The state it is in.
         status: Status,
     },
+    /// The container has ended, but nobody was there to see how.
+    #[error(
+        "container {id} conmon exited prematurely, exit code could not be retrieved: conmon process killed"
+    )]
+    MonitorGone {
+        /// The container.
+        id: String,
+    },
     /// The container has no cgroup that could be frozen.
     #[error("cgroup v2 freezer is not available for this container, so it cannot be paused")]
     NoFreezer,
@@ -133,7 +141,9 @@ impl Error {
             }
             Self::Ambiguous { .. } | Self::BadName { .. } | Self::Invalid { .. } => ErrorKind::InvalidInput,
             Self::Newer { .. } | Self::Unsupported { .. } | Self::NoFreezer => ErrorKind::Unsupported,
-            Self::Damaged { .. } | Self::Kernel(_) | Self::NotStarted(_) => ErrorKind::Internal,
+            Self::Damaged { .. } | Self::MonitorGone { .. } | Self::Kernel(_) | Self::NotStarted(_) => {
+                ErrorKind::Internal
+            }
             Self::Store(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
             Self::UserNamespace(error) => error.kind(),

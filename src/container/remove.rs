@@ -30,7 +30,12 @@ impl Containers {
     /// When it runs and `force` is not set, when others depend on it, or when files cannot be removed.
     pub fn remove(&self, record: &Record, options: RemoveOptions) -> Result<()> {
         if options.force {
-            self.stop(record, StopRequest { timeout: options.timeout, by_user: true, keep: false })?;
+            let request = StopRequest { timeout: options.timeout, by_user: true, keep: false };
+            match self.stop(record, request) {
+                // How it ended does not matter any more.
+                Err(Error::MonitorGone { .. }) => {}
+                stopped => drop(stopped?),
+            }
         }
         let _lock = match self.lock(&record.id) {
             // Somebody else was faster.

@@ -255,8 +255,9 @@ impl Container for Keeper {
         self.lock = None;
     }
 
-    fn ended(&mut self, status: ExitStatus) -> Next {
-        let code = status.code();
+    fn ended(&mut self, status: ExitStatus, too_long: bool) -> Next {
+        // podman's code for a container that was cut off.
+        let code = if too_long { -1 } else { status.code() };
         self.disconnect();
         let Some(mut state) = self.state.take() else { return Next::End(code) };
         let finished = Time::now();

@@ -62,6 +62,7 @@ impl Containers {
             self.await_exit(record, Some(MONITOR_PATIENCE))?;
             return Ok(Stopped::Already);
         };
+        let watched = stored.monitor.is_alive();
         let lifecycle = &record.lifecycle;
         let grace = request.timeout.unwrap_or(Duration::from_secs(lifecycle.stop_timeout.into()));
         let was_paused = state.status == Status::Paused;
@@ -81,6 +82,9 @@ impl Containers {
             self.kill_all(&stored, &pidfd)?;
         }
         self.await_exit(record, Some(MONITOR_PATIENCE))?;
+        if !watched {
+            return Err(Error::MonitorGone { id: record.id.to_string() });
+        }
         Ok(outcome)
     }
 

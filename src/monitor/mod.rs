@@ -67,8 +67,8 @@ pub trait Container: Host {
     /// The first run could not be started. Nothing of the container's process is left.
     fn failed(&mut self, failure: &Failure);
 
-    /// A run has ended: writes that down, and decides what follows.
-    fn ended(&mut self, status: ExitStatus) -> Next;
+    /// A run has ended, `too_long` if by its time limit: writes that down, and decides what follows.
+    fn ended(&mut self, status: ExitStatus, too_long: bool) -> Next;
 
     /// Everybody knows the exit: what remains is slow work that nobody waits for.
     fn finish(&mut self);
@@ -245,11 +245,11 @@ impl Beside {
         clients.send_all(&Frame::Started(running.pid.as_raw_nonzero().get()));
         loop {
             memory::release();
-            let status = {
+            let (status, too_long) = {
                 let mut session = Session::new(self, clients, limit);
                 session.run(&running, &mut ends)
             };
-            let next = container.ended(status);
+            let next = container.ended(status, too_long);
             remove_cgroup(&running);
             let delay = match next {
                 Next::End(code) => return Ok(code),

@@ -46,8 +46,10 @@ impl<'a> Session<'a> {
         Self { beside, clients, kill_at, buffer: Vec::new(), ready: Vec::new() }
     }
 
-    /// Stands beside `running` until it has ended and all its output is in the log.
-    pub(super) fn run(&mut self, running: &Running, ends: &mut Ends) -> ExitStatus {
+    /// Stands beside `running` until it has ended and all its output is in the log. The flag says that it ran
+    /// longer than it may.
+    pub(super) fn run(&mut self, running: &Running, ends: &mut Ends) -> (ExitStatus, bool) {
+        let mut too_long = false;
         let status = loop {
             let sources = self.wait(Some((running, ends)));
             if let Some(status) = self.handle(&sources, running, ends) {
@@ -55,12 +57,13 @@ impl<'a> Session<'a> {
             }
             if self.kill_at.is_some_and(|at| at <= Instant::now()) {
                 self.kill_at = None;
+                too_long = !self.beside.ending;
                 // Gone already is as good as killed.
                 let _ = process::pidfd_send_signal(&running.pidfd, libc::SIGKILL);
             }
         };
         self.drain(ends);
-        status
+        (status, too_long)
     }
 
     /// Serves clients and signals until `until`, or until the monitor is told to end.
