@@ -158,10 +158,7 @@ impl HostConfig {
         let Source { record, spec, request, config } = source;
         let process = spec.process().as_ref();
         let limits = limits(spec);
-        let mut port_bindings: BTreeMap<String, Vec<HostPort>> = BTreeMap::new();
-        for (key, end) in bindings(&record.network.ports) {
-            port_bindings.entry(key).or_default().push(end);
-        }
+        let port_bindings = port_bindings(source);
         let (cap_add, cap_drop) = capability_changes(source);
         let (binds, tmpfs) = binds(source);
         let network = &record.network;
@@ -177,27 +174,10 @@ impl HostConfig {
                 .cid_file
                 .as_ref()
                 .map_or(String::new(), |p| p.display().to_string()),
-            log_config: LogConfig {
-                kind: match record.log.driver {
-                    LogDriver::K8sFile => "k8s-file",
-                    LogDriver::JsonFile => "json-file",
-                    LogDriver::None => "none",
-                    LogDriver::Passthrough => "passthrough",
-                },
-                config: None,
-                path: log_path,
-                tag: record.log.tag.clone(),
-                size: log_size(record.log.max_size),
-            },
+            log_config: log_config(source, log_path),
             network_mode: network.mode.clone(),
             port_bindings,
-            restart_policy: Policy {
-                name: policy_name(record.lifecycle.restart),
-                maximum_retry_count: match record.lifecycle.restart {
-                    RestartPolicy::OnFailure(most) => most,
-                    _ => 0,
-                },
-            },
+            restart_policy: restart_policy(record.lifecycle.restart),
             auto_remove: record.lifecycle.auto_remove,
             auto_remove_image: record.lifecycle.auto_remove_image,
             annotations: (!record.annotations.is_empty()).then(|| record.annotations.clone()),
@@ -263,6 +243,38 @@ impl HostConfig {
             cgroup_conf: limits.conf,
         }
     }
+}
+
+fn port_bindings(source: &Source<'_>) -> BTreeMap<String, Vec<HostPort>> {
+    let mut map: BTreeMap<String, Vec<HostPort>> = BTreeMap::new();
+    for (key, end) in bindings(&source.record.network.ports) {
+        map.entry(key).or_default().push(end);
+    }
+    map
+}
+
+fn log_config(source: &Source<'_>, path: String) -> LogConfig {
+    let log = &source.record.log;
+    LogConfig {
+        kind: match log.driver {
+            LogDriver::K8sFile => "k8s-file",
+            LogDriver::JsonFile => "json-file",
+            LogDriver::None => "none",
+            LogDriver::Passthrough => "passthrough",
+        },
+        config: None,
+        path,
+        tag: log.tag.clone(),
+        size: log_size(log.max_size),
+    }
+}
+
+fn restart_policy(policy: RestartPolicy) -> Policy {
+    let maximum_retry_count = match policy {
+        RestartPolicy::OnFailure(most) => most,
+        _ => 0,
+    };
+    Policy { name: policy_name(policy), maximum_retry_count }
 }
 
 fn log_size(bytes: u64) -> String {
