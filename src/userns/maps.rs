@@ -137,7 +137,13 @@ fn root_maps() -> UserMaps {
     let grants = |file| subid::parse(&read_or_empty(file), &["root", "containers"], 0).ranges;
     let (uids, gids) = (grants(subid::SUBUID_FILE), grants(subid::SUBGID_FILE));
     let maps = if uids.is_empty() || gids.is_empty() {
-        let same = |IdRange { inside, count, .. }| IdRange { inside, outside: inside, count };
+        // One id less than all: the full map is by what programs (pasta among them) know the host's
+        // own namespace, where root is not to be trusted with itself.
+        let same = |IdRange { inside, count, .. }| IdRange {
+            inside,
+            outside: inside,
+            count: count.min(u32::MAX - 1),
+        };
         let IdMaps { uid, gid } = current_maps();
         IdMaps { uid: uid.into_iter().map(same).collect(), gid: gid.into_iter().map(same).collect() }
     } else {
