@@ -43,7 +43,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let parent = fs::File::open(self.dir.parent().unwrap()).unwrap();
         let name = self.dir.file_name().unwrap();
-        super::super::remove::remove_tree(parent.as_fd(), name, &self.dir).unwrap();
+        crate::kernel::remove::remove_tree(parent.as_fd(), name, &self.dir).unwrap();
     }
 }
 
