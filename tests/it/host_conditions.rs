@@ -135,7 +135,9 @@ fn without_sub_ids_images_unpack_and_run_with_one_warning() {
     ];
     let ran = in_namespace(&env, alone, hide, &args);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "0\nx1\n"), "{ran:#?}");
-    assert_eq!(ran.stderr.matches("usermod --add-subuids").count(), 1, "{ran:#?}");
+    // The warning comes where owners are lost, with the command that an administrator types.
+    assert_eq!(load.stderr.matches("usermod --add-subuids").count(), 1, "{load:#?}");
+    assert!(ran.stderr.matches("usermod --add-subuids").count() <= 1, "{ran:#?}");
     let user =
         in_namespace(&env, alone, hide, &["run", "--rm", "--network=none", "-u", "1000", IMAGE, "true"]);
     assert!((125..=126).contains(&user.code) && user.stderr.contains("1000"), "{user:#?}");
@@ -149,8 +151,8 @@ fn without_the_map_helpers_one_warning_names_them() {
     assert_eq!(load.code, 0, "{load:#?}");
     let ran = with_path_of(&env, &[], &["run", "--rm", "--network=none", IMAGE, "id", "-u"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, "0\n"), "{ran:#?}");
-    assert!(ran.stderr.contains("newuidmap") && ran.stderr.contains("uidmap"), "{ran:#?}");
-    assert_eq!(ran.stderr.lines().filter(|l| l.contains("newuidmap")).count(), 1, "{ran:#?}");
+    assert_eq!(load.stderr.lines().filter(|l| l.contains("newuidmap")).count(), 1, "{load:#?}");
+    assert!(load.stderr.contains("uidmap"), "the package is named: {load:#?}");
 }
 
 #[test]
@@ -194,7 +196,10 @@ fn a_read_only_store_is_readable_and_nothing_else() {
         &["tag", IMAGE, "x"],
     ] {
         let outcome = in_namespace(&env, root, &seal, args);
-        assert!(outcome.code != 0 && outcome.stderr.contains("ead-only"), "{args:?}: {outcome:#?}");
+        assert!(
+            outcome.code != 0 && outcome.stderr.to_lowercase().contains("read-only"),
+            "{args:?}: {outcome:#?}"
+        );
     }
     assert_eq!(env.ok(["ps", "-aq"]).lines().count(), 1);
 }
@@ -266,12 +271,15 @@ fn f13_what_needs_space_fails_cleanly_on_a_full_disk() {
     env.busybox();
     let big = vec![Entry::File("big".into(), 0o644, vec![1; 100 << 20])];
     let outcome = env.try_load_layers("localhost/big:1", &[layer(&big)], &busybox_config());
-    assert!(outcome.code == 125 && outcome.stderr.contains("No space left"), "{outcome:#?}");
+    assert!(outcome.code == 125 && outcome.stderr.to_lowercase().contains("no space left"), "{outcome:#?}");
     assert!(env.leaks().is_empty(), "{:?}", env.leaks());
     assert_ne!(env.run(["image", "exists", "localhost/big:1"]).code, 0);
     disk.fill();
     let outcome = env.run(["run", "--rm", "--network=none", IMAGE, "true"]);
-    assert!((125..=126).contains(&outcome.code) && outcome.stderr.contains("No space left"), "{outcome:#?}");
+    assert!(
+        (125..=126).contains(&outcome.code) && outcome.stderr.to_lowercase().contains("no space left"),
+        "{outcome:#?}"
+    );
     fs::remove_file(disk.path.join("filler")).unwrap();
     assert_eq!(env.ok(["ps", "-aq"]), "");
     assert_eq!(env.ok(["run", "--rm", "--network=none", IMAGE, "echo", "again"]), "again");
@@ -326,16 +334,18 @@ fn f27_a_killed_monitor_is_noticed() {
 fn f43_staging_of_dead_processes_is_reclaimed_and_of_living_ones_is_not() {
     let env = loaded("f43");
     let staging = env.data().join("tmp");
-    let own_start = fs::read_to_string("/proc/self/stat").unwrap();
-    let own_start = own_start.rsplit(')').next().unwrap().split_whitespace().nth(19).unwrap().to_owned();
-    let alive = staging.join(format!("{}-{own_start}-aaaa", std::process::id()));
-    let dead = staging.join("4194304-1-bbbb");
+    let (alive, dead) = (staging.join("1-aaaa"), staging.join("1-bbbb"));
     for folder in [&alive, &dead] {
         fs::create_dir(folder).unwrap();
         fs::write(folder.join("half"), "x").unwrap();
     }
+    // The owner of staging holds a lock on it; the kernel takes that away with the process.
+    let owner = fs::File::open(&alive).unwrap();
+    rustix::fs::flock(&owner, rustix::fs::FlockOperation::LockExclusive).unwrap();
     env.load_image("localhost/other:1", &busybox_entries(), &busybox_config());
     assert!(alive.exists(), "staging of a living process was deleted");
     assert!(!dead.exists(), "staging of a dead process stays for ever");
-    fs::remove_dir_all(alive).unwrap();
+    drop(owner);
+    env.load_image("localhost/other:2", &[], &busybox_config());
+    assert!(!alive.exists());
 }

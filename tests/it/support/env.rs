@@ -179,15 +179,26 @@ impl TestEnv {
     }
 
     /// LEAK: what is left in the run folder and in staging that belongs to no container.
+    ///
+    /// A monitor reports the end of its container a moment before its own: it has three seconds.
     pub fn leaks(&self) -> Vec<PathBuf> {
-        let mut left = Vec::new();
-        for dir in [self.data().join("tmp"), self.run_dir().join("containers"), self.run_dir().join("userns")]
-        {
-            if let Ok(entries) = std::fs::read_dir(&dir) {
-                left.extend(entries.filter_map(|e| Some(e.ok()?.path())));
+        let folders =
+            [self.data().join("tmp"), self.run_dir().join("containers"), self.run_dir().join("userns")];
+        let entries = |dir: &PathBuf| {
+            std::fs::read_dir(dir)
+                .into_iter()
+                .flatten()
+                .filter_map(|e| Some(e.ok()?.path()))
+                .collect::<Vec<_>>()
+        };
+        let deadline = Instant::now() + Duration::from_secs(3);
+        loop {
+            let left: Vec<_> = folders.iter().flat_map(entries).collect();
+            if left.is_empty() || Instant::now() > deadline {
+                return left;
             }
+            std::thread::sleep(Duration::from_millis(20));
         }
-        left
     }
 }
 

@@ -3,7 +3,7 @@
 //! It serves the blobs and manifests of one repository; a rule may change, delay, cut or replace any answer.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

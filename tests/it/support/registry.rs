@@ -79,11 +79,6 @@ impl Registry {
         format!("localhost:{}", self.port)
     }
 
-    /// The port that it listens on.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
     /// What it logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("registry.log")).unwrap_or_default()
