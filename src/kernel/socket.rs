@@ -37,6 +37,8 @@ pub fn listen(path: &Path) -> Result<OwnedFd> {
         Ok(()) | Err(rustix::io::Errno::NOENT) => {}
         Err(e) => return Err(Error::path("unlink", path, e)),
     }
+    // The file takes its mode from the socket, whatever the umask leaves of it.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR).map_err(|e| Error::path("fchmod", path, e))?;
     with_address(path, |address| rustix::net::bind(&socket, address))
         .map_err(|e| Error::path("bind", path, e))?;
     rustix::net::listen(&socket, 16).map_err(|e| Error::path("listen", path, e))?;

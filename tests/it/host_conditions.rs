@@ -218,6 +218,10 @@ impl SmallDisk {
         Self { _turn: turn, path: path.into() }
     }
 
+    fn free(&self) {
+        fs::remove_file(self.path.join("filler")).unwrap();
+    }
+
     fn fill(&self) {
         let mut filler = fs::File::create(self.path.join("filler")).unwrap();
         let chunk = [0_u8; 1 << 16];
@@ -227,11 +231,17 @@ impl SmallDisk {
     }
 }
 
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.path.join("filler"));
+    }
+}
+
 /// An environment whose store is on the small disk.
 fn on_small_disk(name: &str) -> (SmallDisk, TestEnv) {
     let disk = SmallDisk::take();
     let mut env = TestEnv::new(name);
-    env.set("XDG_DATA_HOME", disk.path.join("data").to_str().unwrap());
+    env.set("XDG_DATA_HOME", disk.path.join(name).to_str().unwrap());
     (disk, env)
 }
 
@@ -259,10 +269,10 @@ fn f12_a_full_disk_stops_nothing_that_frees_space() {
         let outcome = env.run(args);
         assert_eq!(outcome.code, 0, "{args:?}: {outcome:#?}");
     }
-    fs::remove_file(disk.path.join("filler")).unwrap();
+    disk.free();
     env.busybox();
     assert_eq!(env.ok(["run", "--rm", "--network=none", IMAGE, "echo", "again"]), "again");
-    clear(&disk, &env);
+    env.ok(["rmi", "--all", "--force"]);
 }
 
 #[test]
@@ -280,14 +290,10 @@ fn f13_what_needs_space_fails_cleanly_on_a_full_disk() {
         (125..=126).contains(&outcome.code) && outcome.stderr.to_lowercase().contains("no space left"),
         "{outcome:#?}"
     );
-    fs::remove_file(disk.path.join("filler")).unwrap();
+    disk.free();
     assert_eq!(env.ok(["ps", "-aq"]), "");
     assert_eq!(env.ok(["run", "--rm", "--network=none", IMAGE, "echo", "again"]), "again");
-    clear(&disk, &env);
-}
-
-fn clear(disk: &SmallDisk, env: &TestEnv) {
-    env.ok(["unshare", "rm", "-rf", disk.path.join("data").to_str().unwrap()]);
+    env.ok(["rmi", "--all", "--force"]);
 }
 
 #[test]
