@@ -17,7 +17,7 @@ use crate::store::{Digest, Store};
 pub(super) fn in_image(image: &str, last: &str, engine: &Engine) -> Suggestions {
     let roots = engine.store().ok().and_then(|store| {
         let record = store.find_image(image).ok()?.record;
-        layers(store, record.mount_layers())
+        layers(store, &record.mount_layers())
     });
     suggestions(&roots.unwrap_or_default(), last, "")
 }
@@ -34,12 +34,12 @@ fn container_roots(name: &str, engine: &Engine) -> Option<Vec<PathBuf>> {
     let record = containers.lookup(name).ok()?;
     let mut roots: Vec<PathBuf> = record.root.directory.into_iter().collect();
     roots.push(containers.dir(&record.id).join("upper"));
-    let digests = record.root.layers.iter().filter_map(|layer| layer.parse().ok()).collect();
-    roots.extend(layers(engine.store().ok()?, digests)?);
+    let digests: Vec<Digest> = record.root.layers.iter().filter_map(|layer| layer.parse().ok()).collect();
+    roots.extend(layers(engine.store().ok()?, &digests)?);
     Some(roots)
 }
 
-fn layers(store: &Store, digests: Vec<Digest>) -> Option<Vec<PathBuf>> {
+fn layers(store: &Store, digests: &[Digest]) -> Option<Vec<PathBuf>> {
     digests.iter().map(|digest| Some(store.layer(digest).ok()??.diff())).collect()
 }
 
