@@ -185,7 +185,7 @@ fn a_read_only_root_keeps_temporary_folders_writable() {
 fn shared_memory_has_the_asked_size() {
     let env = loaded("shm");
     let script = "df -k /dev/shm | tail -n 1 | tr -s ' ' | busybox cut -d' ' -f2";
-    assert_eq!(sh(&env, &[], script).stdout, "64000\n");
+    assert_eq!(sh(&env, &[], script).stdout, "65536\n");
     assert_eq!(sh(&env, &["--shm-size=8m"], script).stdout, "8192\n");
     assert_eq!(sh(&env, &["--shm-size=lots"], script).code, 125);
 }

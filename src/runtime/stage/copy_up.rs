@@ -18,15 +18,16 @@ use super::mounts::tree_root;
 /// Deeper than any real image; each level holds two descriptors.
 const MAX_DEPTH: usize = 200;
 
-/// Copies the content, owner and mode of directory `from` to the empty directory `to`.
-pub(super) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<()> {
+/// Copies the content of directory `from` to the empty directory `to`, and with `properties` its owner, mode
+/// and times too.
+pub(super) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>, properties: bool) -> Result<()> {
     let (from, to) = (tree_root(from)?, tree_root(to)?);
     if !entries(&to)?.is_empty() {
         return Ok(());
     }
     let stat = from.lstat("")?;
     copy_directory(&from, &to, 0)?;
-    copy_properties(&to, Path::new(""), &stat)
+    if properties { copy_properties(&to, Path::new(""), &stat) } else { Ok(()) }
 }
 
 /// Whether a directory holds nothing.

@@ -123,7 +123,7 @@ impl Stage<'_> {
         let is_dir = is_dir(tree)?;
         let target = self.target(&mount.destination, kind, is_dir, tree.as_fd())?;
         if mount.copy_up && is_dir {
-            copy_up::fill(target.as_fd(), tree.as_fd())?;
+            copy_up::fill(target.as_fd(), tree.as_fd(), !has_mode_of_its_own(&mount.source))?;
         }
         let mut attributes = mount.attributes;
         if kind == "tmpfs" && attributes.set & mount::READ_ONLY != 0 {
@@ -239,4 +239,9 @@ fn in_mount(destination: &Path, error: Error) -> Error {
         }
         other => other,
     }
+}
+
+/// Whether a mount was given a mode, which then counts for more than the image's.
+fn has_mode_of_its_own(source: &MountSource) -> bool {
+    matches!(source, MountSource::FileSystem { options, .. } if options.iter().any(|(key, _)| key == "mode"))
 }

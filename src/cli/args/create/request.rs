@@ -176,8 +176,8 @@ fn identity(args: &IdentityArgs) -> Result<Identity> {
         name: args
             .name
             .as_deref()
-            .map(|name| name.strip_prefix('/').unwrap_or(name).to_owned())
-            .filter(|n| !n.is_empty()),
+            .filter(|name| !name.is_empty())
+            .map(|name| name.strip_prefix('/').unwrap_or(name).to_owned()),
         replace: args.replace,
         cid_file: args.cidfile.as_deref().map(absolute).transpose()?,
         pid_file: args.pidfile.as_deref().map(absolute).transpose()?,
