@@ -31,7 +31,7 @@ test-vm: build ## the cases of tests/vm on a booted Debian with systemd and cgro
 
 lint: ## formatting and clippy
 	$(CARGO) fmt --check
-	$(CARGO) clippy --all-targets --locked
+	$(CARGO) clippy --all-targets --locked -- -D warnings
 
 fmt: ## format the sources
 	$(CARGO) fmt

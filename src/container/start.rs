@@ -334,6 +334,11 @@ impl Keeper {
             maps.uid = split_along(&maps.uid, &self.maps.maps.uid);
             maps.gid = split_along(&maps.gid, &self.maps.maps.gid);
         }
+        if self.record.root.shares_ids() {
+            // mountinfo would tell the container where on the host its engine's files lie.
+            plan.copy_files_below(&self.dir.join("etc"));
+        }
+        plan.identity.id = self.record.id.to_string();
         self.join_others(&mut plan)?;
         let path = self.dir.join("request.json");
         if let Some(request) = super::lookup::read_json::<CreateRequest>(&path, 1)? {

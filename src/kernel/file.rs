@@ -200,14 +200,22 @@ fn lock_path(path: &Path, operation: FlockOperation, create: bool) -> Result<Opt
     }
 }
 
+/// Opens a lock file, for writing where that is possible: NFS makes `flock` a record lock, which an exclusive
+/// holder must have the file open for writing for.
 fn open_lock(path: &Path, create: bool) -> Result<OwnedFd> {
-    let base = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let base = OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
     let fail = |e| Error::path("open", path, e);
-    match rustix::fs::open(path, base, Mode::empty()) {
-        Err(Errno::NOENT) if create => {}
-        other => return other.map_err(fail),
+    match rustix::fs::open(path, base | OFlags::RDWR, Mode::empty()) {
+        Ok(fd) => return Ok(fd),
+        Err(Errno::NOENT) if create => {
+            let flags = base | OFlags::RDWR | OFlags::CREATE;
+            return rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(fail);
+        }
+        // A directory, or a file system or file that is read-only.
+        Err(Errno::ISDIR | Errno::ROFS | Errno::ACCESS | Errno::PERM) => {}
+        Err(e) => return Err(fail(e)),
     }
-    rustix::fs::open(path, base | OFlags::CREATE, Mode::RUSR | Mode::WUSR).map_err(fail)
+    rustix::fs::open(path, base | OFlags::RDONLY, Mode::empty()).map_err(fail)
 }
 
 /// `flock`; false where a non-blocking attempt found the file held.

@@ -127,6 +127,19 @@ impl FileSystemContext {
     }
 }
 
+/// Mounts a file system of type `kind` at `target` by the classic call, whose options are one text of up to
+/// a page.
+pub fn mount_at(target: &CStr, kind: &CStr, options: &CStr) -> Result<()> {
+    rustix::mount::mount(kind, target, kind, rustix::mount::MountFlags::empty(), options)
+        .map_err(|errno| Error::call("mount", format!("{kind:?} {}", options.to_string_lossy()), errno))
+}
+
+/// Takes the topmost mount off `target`.
+pub fn detach_at(target: &CStr) -> Result<()> {
+    rustix::mount::unmount(target, UnmountFlags::DETACH)
+        .map_err(|errno| Error::call("umount", target.to_string_lossy(), errno))
+}
+
 /// Copies the mount at `path` below `directory`, detached; with `recursive`
 /// also the mounts below it.
 pub fn clone_tree(directory: impl AsFd, path: &CStr, recursive: bool) -> Result<OwnedFd> {

@@ -125,7 +125,7 @@ impl fmt::Display for NamespaceSet {
 
 /// Opens the namespace of `kind` in which `pid` lives.
 pub fn open(pid: Pid, kind: Namespace) -> Result<OwnedFd> {
-    open_path(&format!("/proc/{}/ns/{}", pid.as_raw_nonzero(), kind.proc_name()))
+    open_path(format!("/proc/{}/ns/{}", pid.as_raw_nonzero(), kind.proc_name()))
 }
 
 /// Opens a namespace file such as `/proc/self/ns/net`.

@@ -8,6 +8,7 @@ use super::{Error, Result};
 /// One instruction of a classic BPF program, laid out as the kernel's `sock_filter`.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(into = "u64", from = "u64")]
 pub struct Instruction {
     /// Operation.
     pub code: u16,
@@ -19,16 +20,34 @@ pub struct Instruction {
     pub operand: u32,
 }
 
+/// One number an instruction, in the order of the fields: programs are written down often.
+impl From<Instruction> for u64 {
+    fn from(instruction: Instruction) -> Self {
+        let Instruction { code, jump_true, jump_false, operand } = instruction;
+        Self::from(code) << 48
+            | Self::from(jump_true) << 40
+            | Self::from(jump_false) << 32
+            | Self::from(operand)
+    }
+}
+
+impl From<u64> for Instruction {
+    fn from(number: u64) -> Self {
+        let [a, b, jump_true, jump_false, operand @ ..] = number.to_be_bytes();
+        Self { code: u16::from_be_bytes([a, b]), jump_true, jump_false, operand: u32::from_be_bytes(operand) }
+    }
+}
+
 /// Log what the filter refuses.
-pub const FLAG_LOG: u64 = libc::SECCOMP_FILTER_FLAG_LOG as u64;
+pub const FLAG_LOG: u64 = libc::SECCOMP_FILTER_FLAG_LOG;
 /// Do not turn on speculative store bypass mitigation.
-pub const FLAG_SPEC_ALLOW: u64 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW as u64;
+pub const FLAG_SPEC_ALLOW: u64 = libc::SECCOMP_FILTER_FLAG_SPEC_ALLOW;
 /// Apply to all threads.
-pub const FLAG_TSYNC: u64 = libc::SECCOMP_FILTER_FLAG_TSYNC as u64;
+pub const FLAG_TSYNC: u64 = libc::SECCOMP_FILTER_FLAG_TSYNC;
 /// Return a descriptor on which `SCMP_ACT_NOTIFY` calls are reported.
-pub const FLAG_NEW_LISTENER: u64 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER as u64;
+pub const FLAG_NEW_LISTENER: u64 = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
 /// A notifying call can only be interrupted by fatal signals.
-pub const FLAG_WAIT_KILLABLE_RECV: u64 = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV as u64;
+pub const FLAG_WAIT_KILLABLE_RECV: u64 = libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
 
 /// Puts this process under `program` for good. Needs no_new_privs or
 /// `CAP_SYS_ADMIN` in its user namespace.
@@ -45,5 +64,16 @@ pub fn load(program: &[Instruction], flags: u64) -> Result<Option<OwnedFd>> {
         // SAFETY: with NEW_LISTENER a positive result is a new descriptor that nobody else owns.
         fd if flags & FLAG_NEW_LISTENER != 0 => Ok(Some(unsafe { OwnedFd::from_raw_fd(fd as i32) })),
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_survive_as_numbers() {
+        let instruction = Instruction { code: 0x15, jump_true: 1, jump_false: 254, operand: 0xc000_003e };
+        assert_eq!(Instruction::from(u64::from(instruction)), instruction);
     }
 }

@@ -25,7 +25,7 @@ pub fn exec(plan: &ExecPlan, io: Io) -> Result<Running> {
     let maps = maps_of(plan.target_pid)?;
     let needed = stage::is_needed(Some(&maps));
     let cgroup = cgroup::of_process(plan.target_pid)?;
-    let _ = keyring::join_session(Some(c"_rbox"));
+    let _ = keyring::join_shared_session(launch::SHARED_KEYRING);
     let (channel, far_end) = socket::pair()?;
     let setup = Setup {
         plan: None,
@@ -95,4 +95,16 @@ fn parse_line(line: &str) -> Option<IdRange> {
     let mut fields = line.split_ascii_whitespace().map(str::parse);
     let mut next = || fields.next()?.ok();
     Some(IdRange { inside: next()?, outside: next()?, count: next()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_maps_are_read() {
+        let range = parse_line("         0       1001          1").unwrap();
+        assert_eq!((range.inside, range.outside, range.count), (0, 1001, 1));
+        assert!(parse_line("0 1").is_none() && parse_line("").is_none());
+    }
 }

@@ -26,7 +26,7 @@ use super::steps::Step;
 use super::{hooks, maps};
 
 /// The keyring that a parent joins, so that no child ever possesses the user's keys.
-const SHARED_KEYRING: &std::ffi::CStr = c"_rbox";
+pub(super) const SHARED_KEYRING: &std::ffi::CStr = c"_rbox";
 
 /// Standard streams of a process in a container.
 #[derive(Debug)]
@@ -187,7 +187,7 @@ fn create_in(
     };
     if plan.new_keyring {
         // Where there is no keyring at all there is nothing to leak.
-        let _ = keyring::join_session(Some(SHARED_KEYRING));
+        let _ = keyring::join_shared_session(SHARED_KEYRING);
     }
     let (channel, far_end) = socket::pair()?;
     let setup = setup(plan, io, start, far_end)?;

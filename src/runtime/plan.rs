@@ -5,7 +5,7 @@
 //! printed and tested without a kernel. Once the child is cloned nothing is
 //! decided any more: the plan is carried out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,19 @@ pub struct Plan {
     pub init: bool,
     /// What hooks are told about the container.
     pub identity: Identity,
+}
+
+impl Plan {
+    /// Shows copies of the host files below `directory` instead of the files themselves.
+    pub fn copy_files_below(&mut self, directory: &Path) {
+        for mount in &mut self.mounts {
+            if let MountSource::Bind { path, .. } = &mount.source
+                && path.starts_with(directory)
+            {
+                mount.source = MountSource::Copy { path: path.clone() };
+            }
+        }
+    }
 }
 
 /// What the state document for hooks says.
@@ -180,6 +193,12 @@ pub enum MountSource {
         path: PathBuf,
         /// Whether mounts below it come along.
         recursive: bool,
+    },
+    /// A copy of a small host file, on a tmpfs of the container's own: mountinfo inside shows
+    /// where on the host's file system a bound file lies, a copy shows nothing.
+    Copy {
+        /// The host file.
+        path: PathBuf,
     },
     /// A file system of its own.
     FileSystem {

@@ -31,6 +31,7 @@ pub(super) enum Step {
     MaskPaths,
     RestrictRoot,
     WaitForSurroundings,
+    FillCopies,
     EnterRoot,
     OpenTerminal,
     SetPersonality,
@@ -91,6 +92,8 @@ pub(super) const CONTAINER: &[Step] = &[
     Step::RestrictRoot,
     // As late as possible: the network comes up while we mount.
     Step::WaitForSurroundings,
+    // /etc/hosts is written once the network is known; and after the pivot it is out of reach.
+    Step::FillCopies,
     Step::EnterRoot,
     // On the container's own devpts, inside its root.
     Step::OpenTerminal,
@@ -173,6 +176,7 @@ impl Step {
             Self::MaskPaths => "masking paths",
             Self::RestrictRoot => "restricting the root file system",
             Self::WaitForSurroundings => "waiting for the network",
+            Self::FillCopies => "copying files of the engine",
             Self::EnterRoot => "entering the root file system",
             Self::OpenTerminal => "opening a terminal",
             Self::SetPersonality => "setting the personality",

@@ -127,6 +127,8 @@ impl Store {
             implied: Vec::new(),
             opaque: Vec::new(),
             squashed,
+            max_uid: 0,
+            max_gid: 0,
             devices: 0,
             dropped_xattrs: 0,
         };

@@ -132,6 +132,8 @@ impl Store {
             implied: unpacked.implied,
             opaque: unpacked.opaque,
             squashed: unpacked.squashed,
+            max_uid: unpacked.max_owner.0,
+            max_gid: unpacked.max_owner.1,
             devices: unpacked.devices,
             dropped_xattrs: unpacked.dropped_xattrs,
         };

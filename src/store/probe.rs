@@ -28,6 +28,11 @@ use crate::kernel::process::{self, Fork};
 const FUSE_PROGRAMS: [&str; 3] =
     ["/usr/bin/fuse-overlayfs", "/usr/local/bin/fuse-overlayfs", "/bin/fuse-overlayfs"];
 
+/// Layers of one overlay; the kernel's limit is 500 (`OVL_MAX_STACK`).
+const MAX_LAYERS: usize = 400;
+/// Before Linux 6.8 all layers stand in one text of a page, 76 bytes each.
+const MAX_LAYERS_AS_TEXT: usize = 45;
+
 /// How layers are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -76,6 +81,8 @@ pub struct DriverInfo {
     pub filesystem: String,
     /// Files can take their data from a layer without a copy (Linux 6.16).
     pub data_only: bool,
+    /// How many layers one mount takes.
+    pub max_layers: usize,
     /// The program, for fuse-overlayfs.
     pub program: Option<PathBuf>,
 }
@@ -89,6 +96,29 @@ struct Probe {
     /// Why the kernel's overlay will not do; none if it will.
     refusal: Option<String>,
     data_only: bool,
+    /// Layers can be given one by one (Linux 6.8), not only as one text of a page.
+    one_by_one: bool,
+}
+
+/// What the trial found: the abilities of the kernel, or why its overlay will not do.
+type Answer = std::result::Result<Abilities, String>;
+
+/// What overlay can do beyond what is needed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Abilities {
+    data_only: bool,
+    one_by_one: bool,
+}
+
+impl Probe {
+    fn new(kernel: String, device: u64, answer: Answer) -> Self {
+        let (refusal, abilities) = match answer {
+            Ok(abilities) => (None, abilities),
+            Err(problem) => (Some(problem), Abilities { data_only: false, one_by_one: false }),
+        };
+        let Abilities { data_only, one_by_one } = abilities;
+        Self { version: VERSION, kernel, device, refusal, data_only, one_by_one }
+    }
 }
 
 impl Store {
@@ -114,6 +144,7 @@ impl Store {
                 reason,
                 filesystem: filesystem.clone(),
                 data_only: false,
+                max_layers: MAX_LAYERS,
                 program: Some(program),
             }),
             None => Err(Error::Unsupported(match reason {
@@ -133,6 +164,7 @@ impl Store {
                 reason: None,
                 filesystem: filesystem.clone(),
                 data_only: probe.data_only,
+                max_layers: if probe.one_by_one { MAX_LAYERS } else { MAX_LAYERS_AS_TEXT },
                 program: None,
             }),
             Some(reason) if options.driver == Some(Driver::Overlay) => {
@@ -154,8 +186,8 @@ impl Store {
         {
             return Ok(probe);
         }
-        let (refusal, data_only) = self.try_overlay()?;
-        self.keep_probe(Probe { version: VERSION, kernel, device: stat.st_dev, refusal, data_only })
+        let answer = self.try_overlay()?;
+        self.keep_probe(Probe::new(kernel, stat.st_dev, answer))
     }
 
     fn keep_probe(&self, probe: Probe) -> Result<Probe> {
@@ -166,8 +198,8 @@ impl Store {
         Ok(probe)
     }
 
-    /// Tries overlay in a child; says why it will not do, and whether data-only layers will.
-    fn try_overlay(&self) -> Result<(Option<String>, bool)> {
+    /// Tries overlay in a child.
+    fn try_overlay(&self) -> Result<Answer> {
         let stage = Stage::new(self, "probe")?;
         let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .map_err(|e| failed("pipe2", self.data(), e))?;
@@ -175,9 +207,10 @@ impl Store {
             Fork::Child => {
                 drop(reader);
                 let answer = match try_in_namespaces(&stage.path) {
-                    Ok(true) => "data-only".to_owned(),
-                    Ok(false) => "plain".to_owned(),
-                    Err(problem) => format!("no {problem}"),
+                    Ok(Abilities { data_only, one_by_one }) => {
+                        format!("yes{}{}", u8::from(data_only), u8::from(one_by_one))
+                    }
+                    Err(problem) => problem,
                 };
                 // The parent takes silence for a refusal.
                 let _ = File::from(writer).write_all(answer.as_bytes());
@@ -189,14 +222,15 @@ impl Store {
                 let read = File::from(reader).read_to_string(&mut answer);
                 process::wait_pidfd(&pidfd).map_err(Error::kernel("try out overlay"))?;
                 read.map_err(|e| failed("read", self.data(), e))?;
-                Ok(match answer.as_str() {
-                    "data-only" => (None, true),
-                    "plain" => (None, false),
-                    answer => {
-                        let problem = answer.strip_prefix("no ").unwrap_or("the trial ended early");
-                        (Some(format!("{problem}, on {}", self.filesystem()?)), false)
-                    }
-                })
+                let yes = answer.strip_prefix("yes").map(str::as_bytes);
+                if let Some([data_only, one_by_one]) = yes {
+                    return Ok(Ok(Abilities {
+                        data_only: *data_only == b'1',
+                        one_by_one: *one_by_one == b'1',
+                    }));
+                }
+                let problem = if answer.is_empty() { "the trial ended early" } else { &answer };
+                Ok(Err(format!("{problem}, on {}", self.filesystem()?)))
             }
         }
     }
@@ -233,7 +267,7 @@ fn step<T, E: std::fmt::Display>(what: &str) -> impl Fn(std::result::Result<T, E
 }
 
 /// In the child: makes the namespaces and mounts the overlays.
-fn try_in_namespaces(dir: &Path) -> Trial<bool> {
+fn try_in_namespaces(dir: &Path) -> Trial<Abilities> {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let namespaces = NamespaceSet::default().with(ns::Namespace::User).with(ns::Namespace::Mount);
     ns::unshare(namespaces).map_err(|e| format!("a user namespace cannot be made: {}", e.io()))?;
@@ -250,12 +284,13 @@ fn try_in_namespaces(dir: &Path) -> Trial<bool> {
 }
 
 /// Tries overlay in the current namespaces.
-fn try_here(dir: &Path) -> Trial<bool> {
+fn try_here(dir: &Path) -> Trial<Abilities> {
     step("chdir")(rustix::process::chdir(dir))?;
     prepare()?;
     let merged = mount_overlay(&[c"upperdir", c"workdir"], &[c"upper", c"work"], &[])?;
     use_like_a_container(&merged)?;
-    Ok(data_only_works().unwrap_or(false))
+    let one_by_one = FileSystemContext::open(c"overlay").is_ok_and(|c| c.set(c"lowerdir+", c"low").is_ok());
+    Ok(Abilities { data_only: data_only_works().unwrap_or(false), one_by_one })
 }
 
 /// Two lower layers: the upper one whites out a file of the lower one.
@@ -336,13 +371,13 @@ fn failed(call: &'static str, path: &Path, source: impl Into<std::io::Error>) ->
 impl Store {
     /// Keeps an answer without a child process, which no test may fork: tries overlay right here.
     pub(crate) fn probe_here(&self) {
-        let data_only = self.try_here().unwrap();
+        let answer = Ok(self.try_here().unwrap());
         let device = rustix::fs::fstat(self.root()).unwrap().st_dev;
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        self.keep_probe(Probe { version: VERSION, kernel, device, refusal: None, data_only }).unwrap();
+        self.keep_probe(Probe::new(kernel, device, answer)).unwrap();
     }
 
-    pub(crate) fn try_here(&self) -> Trial<bool> {
+    pub(crate) fn try_here(&self) -> Trial<Abilities> {
         let stage = Stage::new(self, "probe").unwrap();
         let answer = try_here(&stage.path);
         rustix::process::chdir("/").unwrap();

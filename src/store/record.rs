@@ -169,6 +169,12 @@ pub struct LayerRecord {
     /// Owners were dropped because the user has a single id; a user with sub-ids unpacks again.
     #[serde(default)]
     pub squashed: bool,
+    /// The largest uid that owns anything, as the archive says; `--userns=auto` asks for it.
+    #[serde(default)]
+    pub max_uid: u32,
+    /// The largest gid.
+    #[serde(default)]
+    pub max_gid: u32,
     /// Device nodes that were left out: nobody can make them in a user namespace.
     #[serde(default)]
     pub devices: u64,

@@ -15,9 +15,6 @@ use super::{Digest, Store};
 use crate::kernel;
 use crate::kernel::idmap::{self, IdMaps, IdRange};
 
-/// Layers that are stacked one by one; the kernel's limit is 500 (`OVL_MAX_STACK`).
-const MAX_LAYERS: usize = 400;
-
 /// A root file system as a description: the runtime mounts it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RootMount {
@@ -87,7 +84,7 @@ impl Store {
         let mut options = Vec::new();
         let relative = |path: &Path| path.strip_prefix(self.data()).unwrap_or(path).to_owned();
         if is_identity(maps) {
-            let (bottom, top) = layers.split_at(layers.len().saturating_sub(MAX_LAYERS));
+            let (bottom, top) = layers.split_at(layers.len().saturating_sub(driver.max_layers));
             lowers.extend(top.iter().rev().map(|layer| relative(&layer.diff())));
             if !bottom.is_empty() {
                 lowers.push(self.derive(bottom, Method::Links, None)?);
@@ -95,12 +92,13 @@ impl Store {
         } else if driver.data_only {
             lowers.push(self.derive(&layers, Method::Stubs, Some(maps))?);
             options.push(("datadir+".to_owned(), Some("layers".to_owned())));
-        } else if layers.len() <= MAX_LAYERS {
+        } else if layers.len() <= driver.max_layers {
             for layer in layers.iter().rev() {
                 lowers.push(self.derive(std::slice::from_ref(layer), Method::Copies, Some(maps))?);
             }
         } else {
-            let problem = format!("not supported yet: more than {MAX_LAYERS} layers with shifted ids");
+            let problem =
+                format!("not supported yet: more than {} layers with shifted ids", driver.max_layers);
             return Err(Error::Unsupported(problem));
         }
         if lowers.is_empty() || upper.is_none() && lowers.len() < 2 && options.is_empty() {

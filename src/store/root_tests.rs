@@ -269,6 +269,16 @@ fn more_layers_than_overlay_stacks_are_merged() {
         unpack(&store, archive).unwrap();
     }
     let root = store.root_mount(&layers_of(&archives), None, None, &options().maps).unwrap();
+    let count = |root: &RootMount| match root {
+        RootMount::Overlay { lowers, .. } => lowers.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(count(&root), 401);
+    // An old kernel takes fewer.
+    let probe = store.data().join("probe/overlay.json");
+    let text = fs::read_to_string(&probe).unwrap().replace("\"one_by_one\":true", "\"one_by_one\":false");
+    put(&probe, text.as_bytes());
+    assert_eq!(count(&store.root_mount(&layers_of(&archives), None, None, &options().maps).unwrap()), 46);
     let mounted = mount(&root);
     let at = |path: &str| see(&mounted).join(path);
     assert_eq!(fs::read_to_string(at("f0")).unwrap(), "0");
@@ -341,4 +351,33 @@ fn f12_a_full_disk_fails_cleanly_and_can_be_freed() {
     image(&store, None, &[archive(&[file("f", vec![3; 1 << 20])])]);
     // A mount left behind would not be removed, on purpose.
     rustix::mount::unmount(&small, rustix::mount::UnmountFlags::DETACH).unwrap();
+}
+
+#[test]
+fn a_read_only_store_can_be_read() {
+    if !alone("a_read_only_store_can_be_read") {
+        return;
+    }
+    let scratch = Scratch::new("readonly");
+    let disk = scratch.0.join("disk");
+    fs::create_dir(&disk).unwrap();
+    rustix::mount::mount("none", &disk, "tmpfs", rustix::mount::MountFlags::empty(), c"mode=0700").unwrap();
+    let store = Store::open_at(&disk.join("data")).unwrap();
+    store.probe_here();
+    let record = image(&store, Some("localhost/x:latest"), &[archive(&[file("f", "x")])]);
+    drop(store);
+    rustix::mount::mount_remount(&disk, rustix::mount::MountFlags::RDONLY, c"").unwrap();
+    let store = Store::open_at(&disk.join("data")).unwrap();
+    assert_eq!(store.find_image("x").unwrap().record, record);
+    let _guard = store.hold_image(&record.id).unwrap();
+    store.root_mount(&record.mount_layers(), None, None, &options().maps).unwrap_err();
+    for error in [
+        store.put_blob(b"x").unwrap_err(),
+        store.untag("localhost/x:latest").unwrap_err(),
+        store.remove_image(&record.id, None, |_| Vec::new()).unwrap_err(),
+        Store::open_at(&disk.join("other")).unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), crate::config::ErrorKind::Denied, "{error:?}");
+    }
+    rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::DETACH).unwrap();
 }

@@ -59,8 +59,9 @@ impl Store {
         }
         let table = self.table_exclusive()?;
         // A layer that was there already may have lost its blob a moment ago; only push needs it.
-        let is_gone = |digest: &Digest| !self.has(Kind::Blob, digest);
-        record.layers.iter_mut().for_each(|layer| drop(layer.blob.take_if(|digest| is_gone(digest))));
+        for layer in &mut record.layers {
+            layer.blob = layer.blob.take().filter(|digest| self.has(Kind::Blob, digest));
+        }
         for (kind, digest) in references(&record) {
             if !self.has(kind, &digest) {
                 return Err(incomplete(&id, if kind == Kind::Blob { "blob" } else { "layer" }, &digest));

@@ -257,7 +257,7 @@ fn devpts<'a>(fields: impl Iterator<Item = &'a str>) -> Result<Mount> {
         let (name, value) = field.split_once('=').map_or((field, None), |(n, v)| (n, Some(v)));
         match name {
             "uid" | "gid" | "mode" | "ptmxmode" | "newinstance" | "max" => {
-                options.data.push(field.to_owned())
+                options.data.push(field.to_owned());
             }
             "target" | "dst" | "dest" | "destination" => {
                 destination = Some(path::container(argument(name, value)?)?);

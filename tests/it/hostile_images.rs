@@ -413,7 +413,7 @@ fn s57_bytes_that_are_not_what_the_digests_say_are_refused() {
                     i.config["rootfs"]["diff_ids"]
                         .as_array_mut()
                         .unwrap()
-                        .push(json!(format!("sha256:{}", "1".repeat(64))))
+                        .push(json!(format!("sha256:{}", "1".repeat(64))));
                 },
                 true,
             ),
@@ -443,7 +443,7 @@ fn s57_bytes_that_are_not_what_the_digests_say_are_refused() {
                             .unwrap()
                             .to_uppercase()
                             .replace("SHA", "sha")
-                    )
+                    );
                 },
                 false,
             ),
@@ -513,7 +513,8 @@ fn s62_archives_refer_only_to_their_own_members() {
     let secret = format!("{}/secret", arena.target());
     let relative = format!("{}{secret}", "../".repeat(24));
     let good = with(vec![]);
-    let config = serde_json::to_vec(&image::image_config(&[good.clone()], &busybox_config())).unwrap();
+    let config =
+        serde_json::to_vec(&image::image_config(std::slice::from_ref(&good), &busybox_config())).unwrap();
     let path = arena.env.work().join("archive.tar");
     let file_name = path.to_str().unwrap();
     for reference in [&secret, &relative] {

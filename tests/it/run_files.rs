@@ -141,8 +141,8 @@ fn s37_propagation_is_validated_and_private_by_default() {
     assert_eq!(outcome.code, 125, "{outcome:#?}");
     // No peer group: nothing mounted on one side shows on the other.
     let report = env.probe(&["-v", &format!("{host}:/m")], &["report"]);
-    let line = report["mountinfo"].as_array().unwrap().iter().map(|l| l.as_str().unwrap());
-    let line = line.filter(|l| l.split(' ').nth(4) == Some("/m")).next_back().unwrap().to_owned();
+    let mut lines = report["mountinfo"].as_array().unwrap().iter().map(|l| l.as_str().unwrap());
+    let line = lines.rfind(|l| l.split(' ').nth(4) == Some("/m")).unwrap().to_owned();
     assert!(!line.contains("shared:") && !line.contains("master:"), "{line}");
 }
 

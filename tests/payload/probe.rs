@@ -68,7 +68,7 @@ fn report() -> Value {
         "env": std::env::vars().collect::<BTreeMap<_, _>>(),
         "cwd": std::env::current_dir().map(|d| d.display().to_string()).unwrap_or_default(),
         "hostname": fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim(),
-        "parent_root": fs::read_dir("/proc/1/root").map(|d| d.count()).map_err(|e| e.to_string()).ok(),
+        "parent_root": fs::read_dir("/proc/1/root").map(std::iter::Iterator::count).map_err(|e| e.to_string()).ok(),
     })
 }
 

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::cli::format::{self, Value};
 use crate::cli::ui::Ui;
 use crate::container::inspect::Inspection;
 use crate::container::list::Selection;
@@ -76,6 +77,17 @@ pub mod container_only {
     }
 }
 
+/// What templates can name, for completion: the fields of the named object, or of the latest container.
+pub(in crate::cli) fn fields(engine: &Engine, name: Option<&str>) -> Option<Value> {
+    let containers = engine.containers().ok()?;
+    let finder = Finder { engine, containers: &containers, size: false };
+    let object = match name {
+        Some(name) => finder.find(Kind::All, name),
+        None => finder.latest(),
+    };
+    object.ok().map(|object| Value::of(&object))
+}
+
 /// An object of any kind.
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -113,7 +125,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
             Err(error) => errors.push(error),
         }
     }
-    crate::cli::format::objects(ui, "inspect", &objects, Some(&format))?;
+    format::objects(ui, "inspect", &objects, Some(&format))?;
     let mut errors = errors.into_iter();
     let Some(first) = errors.next() else { return Ok(ExitStatus::SUCCESS) };
     // podman prints the others bare, and ends with the first.

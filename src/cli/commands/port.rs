@@ -119,8 +119,11 @@ mod tests {
             range: 2,
             protocol: "tcp".to_owned(),
         };
-        assert_eq!(lines(&[port.clone()], None), ["80/tcp -> 0.0.0.0:8080", "81/tcp -> 0.0.0.0:8081"]);
-        assert_eq!(lines(&[port.clone()], Some(&(81, "tcp".to_owned()))), ["0.0.0.0:8081"]);
+        assert_eq!(
+            lines(std::slice::from_ref(&port), None),
+            ["80/tcp -> 0.0.0.0:8080", "81/tcp -> 0.0.0.0:8081"]
+        );
+        assert_eq!(lines(std::slice::from_ref(&port), Some(&(81, "tcp".to_owned()))), ["0.0.0.0:8081"]);
         assert!(lines(&[port], Some(&(81, "udp".to_owned()))).is_empty());
     }
 }

@@ -4,13 +4,16 @@
 //! `--format` offers one as `fields()` and is named here.
 
 use super::words::Place;
-use crate::cli::commands::{image, info, network, ps, system, version};
+use crate::cli::commands::{image, info, inspect, network, ps, system, version};
 use crate::cli::format::Value;
 use crate::engine::Engine;
 
 /// What the command prints by a template, by its first name.
 fn row_of(place: &Place, engine: &Engine) -> Option<Value> {
     match place.node.canonical_path("").trim_start() {
+        "container inspect" | "inspect" => {
+            inspect::fields(engine, place.arguments.first().map(String::as_str))
+        }
         "history" => Some(image::history::fields()),
         "image inspect" => image::inspect::fields(engine),
         "images" => Some(image::list::fields()),

@@ -205,13 +205,12 @@ fn argument(place: &Place, last: &str, engine: &Engine) -> Suggestions {
         .split_whitespace()
         .filter(|word| *word != "[options]")
         .collect();
-    let index = place.arguments.len();
-    let name = match names.get(index) {
-        Some(name) => *name,
-        None => match names.last() {
-            Some(last) if last.contains("...") => *last,
-            _ => return Suggestions::none(),
-        },
+    let repeats = names.last().is_some_and(|last| last.contains("..."));
+    let named: Vec<&str> = names.into_iter().filter(|name| *name != "[...]").collect();
+    let name = match (named.get(place.arguments.len()), named.last()) {
+        (Some(name), _) => *name,
+        (None, Some(last)) if repeats => *last,
+        _ => return Suggestions::none(),
     };
     objects::named(place, name, last, engine)
 }

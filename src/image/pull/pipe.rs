@@ -85,7 +85,7 @@ impl Read for Reader {
             }
             match self.full.recv() {
                 Ok(Message::Data(buffer, filled)) => {
-                    (self.current, self.position, self.filled) = (buffer, 0, filled)
+                    (self.current, self.position, self.filled) = (buffer, 0, filled);
                 }
                 Ok(Message::End) => (self.ended, self.position, self.filled) = (true, 0, 0),
                 Err(_) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream was given up")),

@@ -21,7 +21,9 @@ mod rootfs;
 mod terminal;
 mod trees;
 
+use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 
 use crate::kernel::idmap::IdMaps;
 use crate::kernel::path::RootDir;
@@ -71,6 +73,10 @@ pub(super) struct Stage<'a> {
     trees: Trees,
     /// The root file system, once it is mounted.
     root: Option<RootDir>,
+    /// A detached tmpfs for copies of small files, once there is one.
+    files: Option<RootDir>,
+    /// Host files, and the copies that are still empty.
+    copies: Vec<(PathBuf, File)>,
     /// Detached copies of the mounts whose owner is to change.
     chown: Vec<OwnedFd>,
     /// Mounts that become read-only once everything in them is made.
@@ -109,6 +115,8 @@ impl<'a> Stage<'a> {
             protection: setup.protection,
             trees: setup.trees,
             root: None,
+            files: None,
+            copies: Vec::new(),
             chown: Vec::new(),
             read_only: Vec::new(),
             program: None,
@@ -174,6 +182,7 @@ impl<'a> Stage<'a> {
             Step::MaskPaths => self.mask_paths(),
             Step::RestrictRoot => self.restrict_root(),
             Step::WaitForSurroundings => self.wait_for_surroundings(),
+            Step::FillCopies => self.fill_copies(),
             Step::EnterRoot => self.enter_root(),
             Step::OpenTerminal => self.open_terminal(),
             Step::SetPersonality => {

@@ -2,6 +2,7 @@
 //! found or made inside the root.
 
 use std::ffi::CString;
+use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -9,11 +10,11 @@ use rustix::fs::{FileType, Mode};
 
 use crate::kernel::mount::{self, Attributes, FileSystemContext};
 use crate::kernel::path::RootDir;
-use crate::kernel::{self};
+use crate::kernel::{self, file};
 
 use super::super::error::{Error, Result};
 use super::super::plan::{Membership, Mount, MountSource};
-use super::rootfs::{c_bytes, mount_overlay, open_host};
+use super::rootfs::{c_bytes, c_path, mount_overlay, open_host};
 use super::trees::Place;
 use super::{Stage, copy_up};
 
@@ -49,6 +50,10 @@ impl Stage<'_> {
     fn mount_one(&mut self, index: usize, mount: &Mount) -> Result<()> {
         match &mount.source {
             MountSource::Bind { path, recursive } => self.bind(index, mount, path, *recursive),
+            MountSource::Copy { path } => {
+                let tree = self.copy_of(path)?;
+                self.attach(mount, "copy", &tree)
+            }
             MountSource::FileSystem { kind, source, options } => {
                 let context = FileSystemContext::open(&c_text(kind)?)?;
                 context.set(c"source", &c_text(source)?)?;
@@ -65,7 +70,7 @@ impl Stage<'_> {
             MountSource::Overlay(overlay) => {
                 let tree = match self.trees.take(Place::Mount(index)) {
                     Some(tree) => tree,
-                    None => mount_overlay(overlay, 0)?,
+                    None => mount_overlay(overlay)?,
                 };
                 self.attach(mount, "overlay", &tree)
             }
@@ -79,6 +84,38 @@ impl Stage<'_> {
                 self.attach(&mount, "cgroup2", &tree)
             }
         }
+    }
+
+    /// A file on the container's tmpfs for copies. Its content comes last: the engine may write it
+    /// until the surroundings are ready.
+    fn copy_of(&mut self, path: &Path) -> Result<OwnedFd> {
+        if self.files.is_none() {
+            let context = FileSystemContext::open(c"tmpfs")?;
+            context.set(c"source", c"files")?;
+            context.set(c"size", c"16m")?;
+            context.set(c"mode", c"0755")?;
+            let tree = context.mount(mount::NO_SUID | mount::NO_DEV | mount::NO_EXEC)?;
+            self.files = Some(RootDir::from_fd(tree, "/"));
+        }
+        let files = self.files.as_ref().expect("made above");
+        let name = Path::new(path.file_name().unwrap_or(path.as_os_str()));
+        match files.create_new(name, Mode::from_raw_mode(0o644)) {
+            Ok(copy) => self.copies.push((path.to_owned(), copy)),
+            // The same file at a second place.
+            Err(error) if error.errno() == Some(libc::EEXIST) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(mount::clone_tree(files, &c_path(name)?, false)?)
+    }
+
+    pub(super) fn fill_copies(&mut self) -> Result<()> {
+        /// Engines make files of a few lines; a user may have given a longer /etc/hosts.
+        const MAX_SIZE: u64 = 4 << 20;
+        for (path, mut copy) in std::mem::take(&mut self.copies) {
+            let content = file::read_limited(&path, MAX_SIZE)?;
+            copy.write_all(&content).map_err(|source| kernel::Error::path("write", &path, source))?;
+        }
+        Ok(())
     }
 
     /// The container's view of its cgroup; where the kernel refuses one, the host's.

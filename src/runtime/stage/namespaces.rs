@@ -29,7 +29,7 @@ impl Stage<'_> {
         if self.plan.is_some_and(|plan| !plan.new_keyring) {
             return Ok(());
         }
-        match keyring::join_session(None) {
+        match keyring::join_new_session() {
             // The user's quota (200 keys by default) is used up. The parent has put the process
             // into a keyring of rbox that holds nothing, so the host's is out of reach anyway.
             Err(error) if error.errno() == Some(libc::EDQUOT) => Ok(()),
@@ -92,8 +92,8 @@ pub(super) fn become_root(maps: Option<&IdMaps>) -> Result<()> {
         // A change of ids makes the process what fs.suid_dumpable says.
         prctl::set_dumpable(false)?;
     }
-    // Modes are given with each file that is made; the program's mask comes with its ids.
-    rustix::process::umask(Mode::empty());
+    // The caller's mask must not decide who may enter what is made here; the program's comes with its ids.
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     Ok(())
 }
 

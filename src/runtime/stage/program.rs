@@ -136,3 +136,20 @@ fn executable(path: &CString) -> Result<(), Errno> {
     // Real and effective ids are the same here.
     rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_searched_as_shells_do() {
+        let list = |program: &str, path: &str| -> Vec<String> {
+            let found = candidates(program, &["PATH=/x".into(), format!("PATH={path}")]).unwrap();
+            found.into_iter().map(|c| c.into_string().unwrap()).collect()
+        };
+        assert_eq!(list("sh", "/bin:/usr/bin"), ["/bin/sh", "/usr/bin/sh"]);
+        assert_eq!(list("./sh", "/bin"), ["./sh"]);
+        assert_eq!(list("sh", "/bin:"), ["/bin/sh", "./sh"]);
+        assert_eq!(candidates("sh", &[]).unwrap().len(), 6);
+    }
+}

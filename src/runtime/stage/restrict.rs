@@ -93,22 +93,29 @@ fn make_read_only(target: &OwnedFd) -> Result<()> {
     Ok(mount::attach(&tree, target)?)
 }
 
-/// `.` separates and `/` stands for a dot in a name, as sysctl(8) has it.
 fn write_parameter(procfs: &OwnedFd, name: &str, value: &str) -> Result<(), rustix::io::Errno> {
-    let path: String = name
-        .chars()
-        .map(|c| {
-            if c == '.' {
-                '/'
-            } else if c == '/' {
-                '.'
-            } else {
-                c
-            }
-        })
-        .collect();
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let file = rustix::fs::openat2(procfs, format!("sys/{path}"), flags, Mode::empty(), resolve)?;
+    let file = rustix::fs::openat2(procfs, parameter_path(name), flags, Mode::empty(), resolve)?;
     rustix::io::write(file.as_fd(), value.as_bytes()).map(drop)
+}
+
+/// `.` separates and `/` stands for a dot in a name, as sysctl(8) has it.
+fn parameter_path(name: &str) -> String {
+    let swapped = name.chars().map(|c| match c {
+        '.' => '/',
+        '/' => '.',
+        c => c,
+    });
+    "sys/".chars().chain(swapped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_become_paths() {
+        assert_eq!(parameter_path("net.ipv4.conf.eth0/1.forwarding"), "sys/net/ipv4/conf/eth0.1/forwarding");
+    }
 }

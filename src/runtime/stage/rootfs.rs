@@ -28,7 +28,7 @@ impl Stage<'_> {
         let prepared = self.trees.take(Place::Root);
         let root = match (&plan.root, prepared) {
             (RootSource::Overlay(_), Some(tree)) => tree,
-            (RootSource::Overlay(overlay), None) => mount_overlay(overlay, 0)?,
+            (RootSource::Overlay(overlay), None) => mount_overlay(overlay)?,
             (RootSource::Bind(path), prepared) => {
                 let tree = match prepared {
                     Some(tree) => tree,
@@ -90,11 +90,20 @@ pub(super) fn open_host(path: &Path) -> Result<OwnedFd> {
 
 /// Mounts an overlay, detached. Its directories are named relative to the
 /// current directory: mountinfo shows them to the container as they are given.
-pub(super) fn mount_overlay(overlay: &Overlay, attributes: u64) -> Result<OwnedFd> {
+pub(super) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
     let context = FileSystemContext::open(c"overlay")?;
     context.set(c"source", c"overlay")?;
     enter_directory(&overlay.lower_base)?;
-    set_lowers(&context, overlay)?;
+    for (at, lower) in overlay.lowers.iter().enumerate() {
+        match context.set(c"lowerdir+", &c_path(lower)?) {
+            // Before Linux 6.8 there is only one list of all layers, and this API takes no text longer
+            // than 255 bytes.
+            Err(error) if at == 0 && error.errno() == Some(libc::EINVAL) => {
+                return mount_overlay_by_text(overlay);
+            }
+            result => result?,
+        }
+    }
     if let (Some(upper), Some(work)) = (&overlay.upper, &overlay.work) {
         enter_directory(&overlay.upper_base)?;
         context.set(c"upperdir", &c_path(upper)?)?;
@@ -109,40 +118,62 @@ pub(super) fn mount_overlay(overlay: &Overlay, attributes: u64) -> Result<OwnedF
     for (key, value) in &overlay.options {
         super::mounts::set_option(&context, key, value.as_deref())?;
     }
-    let tree = context.mount(attributes)?;
+    let tree = context.mount(0)?;
     enter_directory(Path::new("/"))?;
     Ok(tree)
 }
 
-/// One by one with `lowerdir+` (Linux 6.8), which takes any number and any name;
-/// as one list before that.
-fn set_lowers(context: &FileSystemContext, overlay: &Overlay) -> Result<()> {
-    let mut lowers = overlay.lowers.iter();
-    let Some(first) = lowers.next() else { return Ok(()) };
-    match context.set(c"lowerdir+", &c_path(first)?) {
-        Ok(()) => {
-            for lower in lowers {
-                context.set(c"lowerdir+", &c_path(lower)?)?;
+/// The same by `mount`, whose text may be as long as a page. It mounts at a place, so one is covered for a
+/// moment in this namespace of our own, and the mount is taken off it.
+fn mount_overlay_by_text(overlay: &Overlay) -> Result<OwnedFd> {
+    let text = c_bytes(overlay_text(overlay))?;
+    mount::mount_at(c"/proc", c"overlay", &text)?;
+    let tree = open_host(Path::new("/proc")).and_then(|place| Ok(mount::clone_tree(&place, c"", false)?));
+    mount::detach_at(c"/proc")?;
+    let tree = tree?;
+    enter_directory(Path::new("/"))?;
+    Ok(tree)
+}
+
+/// An overlay's options as one text; the directories are relative to `lower_base` where they can be.
+fn overlay_text(overlay: &Overlay) -> Vec<u8> {
+    let escape = |path: &Path, text: &mut Vec<u8>| {
+        for byte in path.as_os_str().as_bytes() {
+            if matches!(byte, b':' | b',' | b'\\') {
+                text.push(b'\\');
             }
-            Ok(())
+            text.push(*byte);
         }
-        Err(error) if error.errno() == Some(libc::EINVAL) => {
-            let mut list = Vec::new();
-            for lower in &overlay.lowers {
-                if !list.is_empty() {
-                    list.push(b':');
-                }
-                for byte in lower.as_os_str().as_bytes() {
-                    if matches!(byte, b':' | b'\\') {
-                        list.push(b'\\');
-                    }
-                    list.push(*byte);
-                }
-            }
-            Ok(context.set(c"lowerdir", &c_bytes(list)?)?)
+    };
+    let mut text = b"lowerdir=".to_vec();
+    for (at, lower) in overlay.lowers.iter().enumerate() {
+        if at > 0 {
+            text.push(b':');
         }
-        Err(error) => Err(error.into()),
+        escape(lower, &mut text);
     }
+    if let (Some(upper), Some(work)) = (&overlay.upper, &overlay.work) {
+        for (key, path) in [(&b",upperdir="[..], upper), (b",workdir=", work)] {
+            text.extend_from_slice(key);
+            let is_same = overlay.upper_base == overlay.lower_base;
+            escape(&if is_same { path.clone() } else { overlay.upper_base.join(path) }, &mut text);
+        }
+        if overlay.volatile {
+            text.extend_from_slice(b",volatile");
+        }
+    }
+    if overlay.user_xattr {
+        text.extend_from_slice(b",userxattr");
+    }
+    for (key, value) in &overlay.options {
+        text.push(b',');
+        text.extend_from_slice(key.as_bytes());
+        if let Some(value) = value {
+            text.push(b'=');
+            text.extend_from_slice(value.as_bytes());
+        }
+    }
+    text
 }
 
 fn enter_directory(path: &Path) -> Result<()> {
@@ -155,4 +186,28 @@ pub(super) fn c_path(path: &Path) -> Result<CString> {
 
 pub(super) fn c_bytes(bytes: Vec<u8>) -> Result<CString> {
     CString::new(bytes).map_err(|_| Error::invalid("path", "it has a NUL byte"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_is_one_text_for_old_kernels() {
+        let overlay = Overlay {
+            lower_base: "/s".into(),
+            lowers: vec!["a:b/diff".into(), "c,d".into()],
+            upper_base: "/s".into(),
+            upper: Some("up".into()),
+            work: Some("work".into()),
+            user_xattr: true,
+            volatile: true,
+            options: vec![("xino".into(), Some("off".into()))],
+        };
+        let text = String::from_utf8(overlay_text(&overlay)).unwrap();
+        assert_eq!(text, "lowerdir=a\\:b/diff:c\\,d,upperdir=up,workdir=work,volatile,userxattr,xino=off");
+        let elsewhere = Overlay { upper_base: "/u".into(), volatile: false, ..overlay };
+        let text = String::from_utf8(overlay_text(&elsewhere)).unwrap();
+        assert!(text.contains("upperdir=/u/up,workdir=/u/work,userxattr"), "{text}");
+    }
 }

@@ -34,7 +34,7 @@ impl Stage<'_> {
         let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(fail("ioctl(TIOCGPTPEER)"))?;
         if let Some((columns, rows)) = size {
-            tty::set_window_size(&slave, WindowSize { columns, rows, ..WindowSize::default() })?;
+            tty::set_window_size(&slave, WindowSize { columns, rows })?;
         }
         // Its user may open it again by name. The group stays tty.
         let uid = rustix::fs::Uid::from_raw(self.process.uid);

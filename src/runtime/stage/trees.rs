@@ -1,8 +1,9 @@
 //! Trees that the parent prepares: those that the container's root may not reach.
 //!
-//! A container that does not have the caller's own id is a stranger in her home: it may neither enter the
-//! store nor the sources of bind mounts. There the parent, who may, opens them in a mount namespace
-//! of its own before it makes the child, and hands over detached trees.
+//! A container whose root is not the caller is a stranger in her home: it may neither enter the store nor the
+//! sources of bind mounts; where it has her id but not as root, it needs the group of every directory above
+//! them too. There the parent, who may, opens them in a mount namespace of its own before it makes the child,
+//! and hands over detached trees.
 
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 
@@ -63,7 +64,7 @@ impl Trees {
 pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
     let maps = match &plan.namespaces.user {
         UserNamespace::Host => return Ok(Trees::default()),
-        UserNamespace::New(maps) if to_inside(&maps.uid, kernel::cred::effective_uid()).is_some() => {
+        UserNamespace::New(maps) if to_outside(&maps.uid, 0) == Some(kernel::cred::effective_uid()) => {
             return Ok(Trees::default());
         }
         UserNamespace::New(maps) => Some(maps),
@@ -77,7 +78,7 @@ pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
     mount::make_all(mount::SLAVE)?;
     let root = match &plan.root {
         RootSource::Bind(path) => mount::clone_tree(open_host(path)?, c"", true)?,
-        RootSource::Overlay(overlay) => mount_overlay(overlay, 0)?,
+        RootSource::Overlay(overlay) => mount_overlay(overlay)?,
     };
     let mut trees = vec![(Place::Root, root)];
     for (index, mount) in plan.mounts.iter().enumerate() {
@@ -91,8 +92,8 @@ pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
                 }
                 trees.push((Place::Mount(index), clone_source(&source, path, *recursive)?));
             }
-            MountSource::Overlay(overlay) => trees.push((Place::Mount(index), mount_overlay(overlay, 0)?)),
-            MountSource::FileSystem { .. } | MountSource::Cgroup => {}
+            MountSource::Overlay(overlay) => trees.push((Place::Mount(index), mount_overlay(overlay)?)),
+            MountSource::Copy { .. } | MountSource::FileSystem { .. } | MountSource::Cgroup => {}
         }
     }
     Ok(Trees(trees))

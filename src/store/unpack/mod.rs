@@ -80,6 +80,7 @@ pub(super) struct Unpacked {
     pub(super) implied: Vec<String>,
     pub(super) opaque: Vec<String>,
     pub(super) squashed: bool,
+    pub(super) max_owner: (u32, u32),
     pub(super) devices: u64,
     pub(super) dropped_xattrs: u64,
 }
@@ -106,6 +107,7 @@ pub(super) fn unpack(root: &OwnedFd, input: impl Read, options: &UnpackOptions) 
         implied: unpacker.implied(),
         opaque: unpacker.tree.opaque(),
         squashed: unpacker.squashed,
+        max_owner: unpacker.max_owner,
         devices: unpacker.devices,
         dropped_xattrs: unpacker.dropped_xattrs,
     })
@@ -129,6 +131,7 @@ struct Unpacker<'a> {
     tree: Tree,
     size: u64,
     squashed: bool,
+    max_owner: (u32, u32),
     devices: u64,
     dropped_xattrs: u64,
 }
@@ -146,6 +149,7 @@ impl<'a> Unpacker<'a> {
             tree,
             size: 0,
             squashed: false,
+            max_owner: (0, 0),
             devices: 0,
             dropped_xattrs: 0,
         })
@@ -373,14 +377,17 @@ impl<'a> Unpacker<'a> {
 
     /// The owner on disk.
     fn owner(&mut self, header: &Header) -> Result<(u32, u32), Problem> {
+        // An id of more than 32 bits is refused below, or does not count.
+        let narrow = |id: u64| u32::try_from(id).unwrap_or(u32::MAX);
+        let (uid, gid) = (narrow(header.uid), narrow(header.gid));
+        self.max_owner = (self.max_owner.0.max(uid), self.max_owner.1.max(gid));
         if self.options.squash {
             self.squashed |= header.uid != 0 || header.gid != 0;
             return Ok((0, 0));
         }
-        Ok((
-            known_id("uid", header.uid, &self.options.maps.uid)?,
-            known_id("gid", header.gid, &self.options.maps.gid)?,
-        ))
+        known_id("uid", header.uid, &self.options.maps.uid)?;
+        known_id("gid", header.gid, &self.options.maps.gid)?;
+        Ok((uid, gid))
     }
 
     fn set_xattrs(&mut self, fd: BorrowedFd<'_>, xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<(), Problem> {
@@ -480,9 +487,9 @@ pub(super) fn is_kept_xattr(name: &[u8]) -> bool {
 }
 
 /// Checks that the user's namespace has the id; the message says what range would be needed.
-fn known_id(what: &str, id: u64, map: &[IdRange]) -> Result<u32, Problem> {
+fn known_id(what: &str, id: u64, map: &[IdRange]) -> Result<(), Problem> {
     let known = u32::try_from(id).ok().filter(|id| idmap::to_outside(map, *id).is_some());
-    known.ok_or_else(|| {
+    known.map(drop).ok_or_else(|| {
         let have: u64 =
             map.iter().map(|range| u64::from(range.inside) + u64::from(range.count)).max().unwrap_or(0);
         Problem::Text(format!(

@@ -348,6 +348,7 @@ fn owners_are_kept_and_unknown_ones_named() {
         symlink("d/l", "f").owner(5, 6),
         fifo("d/p").owner(7, 8),
     ]);
+    assert_eq!((layer.record().max_uid, layer.record().max_gid), (7, 8));
     for (path, owner) in [("d", (1, 2)), ("d/f", (3, 4)), ("d/l", (5, 6)), ("d/p", (7, 8))] {
         let meta = fs::symlink_metadata(layer.diff().join(path)).unwrap();
         assert_eq!((meta.uid(), meta.gid()), owner, "{path}");

@@ -77,6 +77,7 @@ fn append_entry(bytes: &mut Vec<u8>, entry: &Entry, owner: (u32, u32)) {
     }
 }
 
+#[expect(clippy::too_many_arguments, reason = "the fields of a header, in its order")]
 /// One member: a header and its data, padded; GNU long-name members before it where the fields are too short.
 fn append_member(
     bytes: &mut Vec<u8>,

@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
-use oci_spec::runtime::{Capability, LinuxCapabilities, Process as SpecProcess};
+use oci_spec::runtime::{Capability, Process as SpecProcess};
 
 use super::Context;
 use super::create::{preserved, send_terminal, write_pid_file};
@@ -133,7 +133,7 @@ fn add_capabilities(spec: &mut SpecProcess, names: &[String]) -> Result<()> {
     if names.is_empty() {
         return Ok(());
     }
-    let mut sets = spec.capabilities().clone().unwrap_or_else(LinuxCapabilities::default);
+    let mut sets = spec.capabilities().clone().unwrap_or_default();
     for name in names {
         let short = name.to_ascii_uppercase();
         let short = short.strip_prefix("CAP_").unwrap_or(&short);

@@ -140,10 +140,12 @@ fn proc(input: &SpecInput<'_>) -> SpecMount {
 fn shared_memory(input: &SpecInput<'_>) -> Vec<SpecMount> {
     let request = input.request;
     if request.ipc == IpcMode::Host {
-        return vec![
-            mount("bind", "/dev/shm", "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"]),
-            mount("bind", "/dev/mqueue", "/dev/mqueue", &["bind", "nosuid", "noexec", "nodev"]),
-        ];
+        let mut all =
+            vec![mount("bind", "/dev/shm", "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"])];
+        if Path::new("/dev/mqueue").exists() {
+            all.push(mount("bind", "/dev/mqueue", "/dev/mqueue", &["bind", "nosuid", "noexec", "nodev"]));
+        }
+        return all;
     }
     let mut all = vec![mount("mqueue", "mqueue", "/dev/mqueue", &["nosuid", "noexec", "nodev"])];
     if request.ipc == IpcMode::None {
@@ -180,7 +182,7 @@ fn engine_files(input: &SpecInput<'_>) -> Vec<SpecMount> {
         // Without a network there is no server to name.
         let resolves = request.network.mode != Mode::None && !request.network.image_resolv_conf;
         add(resolves, "resolv.conf");
-        add(!request.network.no_hostname && !(joined && request.uts != NamespaceMode::Private), "hostname");
+        add(!(request.network.no_hostname || joined && request.uts != NamespaceMode::Private), "hostname");
     }
     let run_is_bound = request
         .mounts
