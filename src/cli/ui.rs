@@ -222,7 +222,7 @@ impl Ui {
         // One write a line, so that lines of several processes do not mix. Nobody
         // is left to tell when stderr is gone.
         let line = format!("{line}\n");
-        let line = if self.stderr_is_terminal { sanitize(&line) } else { line.as_str().into() };
-        let _ = io::stderr().lock().write_all(line.as_bytes());
+        // Names from outside end up on a terminal sooner or later, even if stderr is a pipe right now.
+        let _ = io::stderr().lock().write_all(sanitize(&line).as_bytes());
     }
 }

@@ -242,7 +242,13 @@ impl Stored {
     pub fn write(&self, dir: &Path) -> Result<()> {
         let bytes = serde_json::to_vec(self).expect("a state has only strings as keys");
         let mode = Mode::RUSR | Mode::WUSR;
-        Ok(file::write_atomic(dir, OsStr::new("state.json"), &bytes, mode, Durability::None)?)
+        match file::write_atomic(dir, OsStr::new("state.json"), &bytes, mode, Durability::None) {
+            // The block of the old text holds the new one as well: an end must be noted on a full disk too.
+            Err(e) if matches!(e.errno(), Some(libc::ENOSPC | libc::EDQUOT)) => {
+                Ok(file::overwrite_text(&dir.join("state.json"), &bytes)?)
+            }
+            written => Ok(written?),
+        }
     }
 }
 

@@ -89,6 +89,21 @@ fn create_temp(dir: BorrowedFd<'_>, label: &Path, mode: Mode) -> Result<(OsStrin
     }
 }
 
+/// Writes `text` over the beginning of the file at `path`, and blanks over the rest of it. The file keeps its
+/// blocks, so a text no longer than a block is written even on a full disk; a crash in the middle tears it.
+///
+/// # Errors
+/// When the file does not exist or cannot be written.
+pub fn overwrite_text(path: &Path, text: &[u8]) -> Result<()> {
+    let fail = |e| Error::path("write", path, e);
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(fail)?;
+    let size = rustix::fs::fstat(&fd).map_err(fail)?.st_size;
+    let mut padded = text.to_vec();
+    padded.resize(text.len().max(usize::try_from(size).unwrap_or(0)), b' ');
+    File::from(fd).write_all(&padded).map_err(|e| Error::path("write", path, e))
+}
+
 /// Reads a regular file of at most `max` bytes, without waiting for a FIFO or device.
 pub fn read_limited(path: &Path, max: u64) -> Result<Vec<u8>> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;

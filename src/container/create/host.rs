@@ -27,6 +27,7 @@ pub(super) fn facts(store: &Store, request: &CreateRequest, config: &Config) -> 
     };
     let scored = request.oom_score_adj.or(config.containers.oom_score_adj).is_some();
     let mut facts = HostFacts {
+        has_message_queues: Path::new("/dev/mqueue").exists(),
         host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         uid: rustix::process::getuid().as_raw(),
         gid: rustix::process::getgid().as_raw(),

@@ -71,6 +71,8 @@ pub struct HostFacts {
     pub capabilities: CapabilitySet,
     /// Further paths to hide that differ from machine to machine.
     pub masked: Vec<String>,
+    /// The host has mounted its message queues on `/dev/mqueue`.
+    pub has_message_queues: bool,
     /// Device nodes of the host, for `--privileged`.
     pub devices: Vec<PathBuf>,
     /// Directory of named volumes.

@@ -142,7 +142,7 @@ fn shared_memory(input: &SpecInput<'_>) -> Vec<SpecMount> {
     if request.ipc == IpcMode::Host {
         let mut all =
             vec![mount("bind", "/dev/shm", "/dev/shm", &["rbind", "rprivate", "nosuid", "noexec", "nodev"])];
-        if Path::new("/dev/mqueue").exists() {
+        if input.host.has_message_queues {
             all.push(mount("bind", "/dev/mqueue", "/dev/mqueue", &["bind", "nosuid", "noexec", "nodev"]));
         }
         return all;

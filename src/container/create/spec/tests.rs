@@ -44,6 +44,7 @@ fn request() -> CreateRequest {
 fn made(request: &CreateRequest, image: Option<&RunConfig>) -> Result<Generated> {
     let id = ContainerId::parse(ID).expect("an id");
     let host = HostFacts {
+        has_message_queues: true,
         host_name: "host".to_owned(),
         uid: 4242,
         gid: 4242,
