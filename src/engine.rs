@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::config::{self, Config, Env, ErrorKind, PathOptions, Paths};
 use crate::container::Containers;
+use crate::events::Sink;
 use crate::image;
 use crate::store::{self, Store, UnpackOptions};
 use crate::userns::{self, UserMaps};
@@ -125,7 +126,15 @@ impl Engine {
     /// As [`Self::paths`].
     pub fn containers(&self) -> config::Result<Containers> {
         let Paths { data, run, .. } = self.paths()?;
-        Ok(Containers { data: data.clone(), run: run.clone() })
+        Ok(Containers { data: data.clone(), run: run.clone(), events: self.events()? })
+    }
+
+    /// Where events go.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read.
+    pub fn events(&self) -> config::Result<Sink> {
+        Ok(Sink::new(self.config()?, self.options.events_backend.as_deref(), &self.paths()?.data))
     }
 
     /// The merged containers.conf.

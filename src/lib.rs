@@ -12,6 +12,7 @@
 //! | [`image`] | references, manifests, registries, pull, load |
 //! | [`monitor`] | the one process that stays beside a container: reaping, terminal, logs, attach |
 //! | [`network`] | network drivers (pasta, none, host, joined), published ports, hosts and resolv.conf |
+//! | [`events`] | the log of what happened, and reading it |
 //! | [`volume`] | `-v`, `--mount`, `--tmpfs` parsed to typed mounts; named volumes |
 //! | [`runtime`] | the OCI runtime: plan, clone, child steps, mounts, cgroups, seccomp, exec |
 //! | [`userns`] | the user's id maps and how a process enters the user namespace |
@@ -25,6 +26,7 @@ pub mod cli;
 pub mod config;
 pub mod container;
 pub mod engine;
+pub mod events;
 pub mod image;
 #[expect(unsafe_code, reason = "the kernel layer is the one place for unsafe code")]
 pub mod kernel;

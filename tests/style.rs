@@ -22,6 +22,7 @@ use std::process::Command;
 const MATRIX: &[(&str, &[&str])] = &[
     ("kernel", &[]),
     ("config", &["kernel"]),
+    ("events", &["config", "kernel"]),
     ("store", &["config", "kernel"]),
     ("userns", &["config", "kernel"]),
     ("image", &["store", "config", "kernel"]),
@@ -29,12 +30,12 @@ const MATRIX: &[(&str, &[&str])] = &[
     ("volume", &["store", "config", "kernel"]),
     ("runtime", &["kernel"]),
     ("monitor", &["runtime", "config", "kernel"]),
-    ("engine", &["image", "store", "userns", "config", "kernel"]),
+    ("engine", &["events", "image", "store", "userns", "config", "kernel"]),
     (
         "container",
         &[
-            "engine", "image", "monitor", "network", "runtime", "store", "userns", "volume", "config",
-            "kernel",
+            "engine", "events", "image", "monitor", "network", "runtime", "store", "userns", "volume",
+            "config", "kernel",
         ],
     ),
     (
@@ -42,6 +43,7 @@ const MATRIX: &[(&str, &[&str])] = &[
         &[
             "container",
             "engine",
+            "events",
             "image",
             "monitor",
             "network",

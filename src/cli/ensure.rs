@@ -14,6 +14,7 @@ use super::exit::ExitStatus;
 use super::ui::Ui;
 use crate::container::create::{CreateRequest, RootFs};
 use crate::engine::Engine;
+use crate::events::Event;
 use crate::image::PullPolicy;
 use crate::store;
 
@@ -48,7 +49,12 @@ pub fn image(ui: &mut Ui, engine: &Engine, args: &CreateArgs, request: &mut Crea
         flags.platform.is_none() && flags.arch.is_none() && flags.os.is_none() && flags.variant.is_none();
     if !transport && any_platform && matches!(policy, PullPolicy::Missing | PullPolicy::Never) {
         match engine.store()?.find_image(reference) {
-            Ok(_) => return Ok(()),
+            Ok(found) => {
+                // It counts as pulled, though there was nothing to do.
+                let event = Event::image("pull", &found.record.id.to_string(), reference);
+                engine.events()?.emit(&[event]);
+                return Ok(());
+            }
             Err(store::Error::NotFound { .. }) if policy == PullPolicy::Missing => {}
             Err(error) => return Err(error.into()),
         }
@@ -81,6 +87,9 @@ pub fn own_program(ui: &Ui, engine: &Engine) -> Command {
         if let Some(path) = path {
             command.arg(flag).arg(path);
         }
+    }
+    if let Some(backend) = &options.events_backend {
+        command.arg("--events-backend").arg(backend);
     }
     for module in &options.modules {
         command.arg("--module").arg(module);

@@ -8,6 +8,50 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// A number of bytes: a number, or a text such as `500k` or `1m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "SizeText", into = "u64")]
+pub struct ByteSize(pub u64);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum SizeText {
+    Number(u64),
+    Text(String),
+}
+
+impl From<ByteSize> for u64 {
+    fn from(size: ByteSize) -> Self {
+        size.0
+    }
+}
+
+impl TryFrom<SizeText> for ByteSize {
+    type Error = String;
+
+    fn try_from(size: SizeText) -> Result<Self, String> {
+        let text = match size {
+            SizeText::Number(number) => return Ok(Self(number)),
+            SizeText::Text(text) => text,
+        };
+        let lower = text.trim().to_ascii_lowercase();
+        let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        let factor: Option<u64> = match lower[digits.len()..].trim_end_matches('b').trim_end_matches('i') {
+            "" => Some(1),
+            "k" => Some(1 << 10),
+            "m" => Some(1 << 20),
+            "g" => Some(1 << 30),
+            _ => None,
+        };
+        let number = digits.trim_end().parse::<u64>().ok();
+        number
+            .zip(factor)
+            .and_then(|(number, factor)| number.checked_mul(factor))
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not a size"))
+    }
+}
+
 /// Declares one table: its fields with their defaults, and the list of its keys.
 macro_rules! table {
     ($(#[$meta:meta])* $table:ident { $( $(#[$doc:meta])* $field:ident: $kind:ty = $default:expr, )* }) => {
@@ -159,6 +203,10 @@ table! {
         detach_keys: String = "ctrl-p,ctrl-q".to_owned(),
         /// Environment of rbox itself, `NAME=VALUE` (proxies, for example).
         env: Vec<String> = vec![],
+        /// Events about new containers carry what `inspect` says.
+        events_container_create_inspect_data: bool = false,
+        /// How large the events log may become.
+        events_logfile_max_size: ByteSize = ByteSize(1_000_000),
         /// Path of the events log.
         events_logfile_path: String = String::new(),
         /// `file`, `journald` or `none`.

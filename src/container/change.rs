@@ -21,7 +21,9 @@ impl Containers {
             Status::Paused => return Err(improper(record, &state, "is already paused")),
             _ => return Err(improper(record, &state, "is not running, can't pause")),
         }
-        set_frozen(&state, true)
+        set_frozen(&state, true)?;
+        self.tell(record, "pause");
+        Ok(())
     }
 
     /// Lets a paused container go on.
@@ -34,7 +36,9 @@ impl Containers {
         if state.status != Status::Paused {
             return Err(improper(record, &state, "is not paused, can't unpause"));
         }
-        set_frozen(&state, false)
+        set_frozen(&state, false)?;
+        self.tell(record, "unpause");
+        Ok(())
     }
 
     /// Gives a container another name.
@@ -57,6 +61,7 @@ impl Containers {
             self.release_name(name, &now.id)?;
             return Err(error);
         }
+        self.tell(&now, "rename");
         self.release_name(&old, &now.id)
     }
 

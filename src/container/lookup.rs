@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::id::is_id_prefix;
 use super::{ContainerId, Error, Record, Result, State, record, state};
+use crate::events::Sink;
 use crate::kernel;
 
 /// The user's containers.
@@ -17,6 +18,8 @@ pub struct Containers {
     pub data: PathBuf,
     /// `RUN`.
     pub run: PathBuf,
+    /// Where is written down what happens to them.
+    pub events: Sink,
 }
 
 impl Containers {

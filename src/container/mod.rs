@@ -21,6 +21,7 @@ pub mod cgroup;
 pub mod change;
 pub mod create;
 pub mod error;
+pub mod events;
 pub mod exec;
 pub mod filter;
 pub mod id;

@@ -58,6 +58,7 @@ impl Containers {
             });
         }
         let trash = self.detach_files(record)?;
+        self.events.emit(&[record.removal_event(&state)]);
         remove_dir(&trash)?;
         if options.volumes || record.lifecycle.auto_remove {
             self.remove_anonymous_volumes(record)?;

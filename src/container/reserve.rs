@@ -223,7 +223,7 @@ mod tests {
     fn table(test: &str) -> Containers {
         let data = std::env::temp_dir().join(format!("rbox-reserve-{test}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&data);
-        Containers { run: data.join("run"), data }
+        Containers { run: data.join("run"), data, events: crate::events::Sink::default() }
     }
 
     #[test]

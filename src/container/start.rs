@@ -19,6 +19,7 @@ use super::reserve::make_dir;
 use super::state::{Phase, ProcessRef, STOP, StopMark, Stored};
 use super::{ContainerId, Containers, Error, Record, Result, Status, Time, cgroup};
 use crate::config::Paths;
+use crate::events::Event;
 use crate::kernel;
 use crate::kernel::file::Flock;
 use crate::kernel::idmap::{split_along, to_outside};
@@ -111,6 +112,7 @@ impl Containers {
             settings: options.settings,
             network: None,
             status: None,
+            attached: options.wanted != Wanted::NOTHING,
             delay: FIRST_DELAY,
             trash: None,
         };
@@ -162,6 +164,8 @@ struct Keeper {
     network: Option<RunNetwork>,
     /// How this run is connected.
     status: Option<network::Status>,
+    /// The starting command watches the first run.
+    attached: bool,
     delay: Duration,
     /// The removed container's directory.
     trash: Option<PathBuf>,
@@ -231,6 +235,13 @@ impl Container for Keeper {
 
     fn started(&mut self, _init: Pid) {
         self.lock = None;
+        let mut statuses = vec!["init", "start"];
+        // The first client is there from the beginning.
+        if std::mem::take(&mut self.attached) {
+            statuses.push("attach");
+        }
+        let events: Vec<Event> = statuses.into_iter().map(|status| self.record.event(status)).collect();
+        self.containers.events.emit(&events);
     }
 
     fn failed(&mut self, failure: &Failure) {
@@ -274,13 +285,23 @@ impl Container for Keeper {
             state.restarts += 1;
         }
         let keep = StopMark::read(&self.dir).is_some_and(|mark| mark.keep);
+        let mut events = vec![self.record.exit_event("died", code)];
+        if again {
+            events.push(self.record.event("restart"));
+        } else {
+            events.push(self.record.event("cleanup"));
+        }
         if self.record.lifecycle.auto_remove && !again && !keep {
             self.remove();
+            if self.trash.is_some() {
+                events.push(self.record.exit_event("remove", code));
+            }
         } else if let Err(error) = state.write(&self.dir) {
             // Without the file, readers see that both processes are gone and say so.
             let _ = error;
         }
         self.state = Some(state);
+        self.containers.events.emit(&events);
         if !again {
             // Before anybody knows of the end: what is there then is to be looked at as left behind.
             self.holder = None;

@@ -82,6 +82,7 @@ impl Containers {
             self.kill_all(&stored, &pidfd)?;
         }
         self.await_exit(record, Some(MONITOR_PATIENCE))?;
+        self.tell(record, "stop");
         if !watched {
             return Err(Error::MonitorGone { id: record.id.to_string() });
         }
@@ -111,9 +112,12 @@ impl Containers {
             self.mark_stopped(record, false)?;
         }
         if number != libc::SIGKILL {
-            return send(&pidfd, number);
+            send(&pidfd, number)?;
+            self.tell(record, "kill");
+            return Ok(());
         }
         self.kill_all(&stored, &pidfd)?;
+        self.tell(record, "kill");
         self.await_exit(record, Some(MONITOR_PATIENCE))?;
         Ok(())
     }

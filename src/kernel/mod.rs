@@ -10,6 +10,7 @@ pub mod error;
 pub mod file;
 pub mod idmap;
 pub mod interface;
+pub mod journal;
 pub mod keyring;
 pub mod memory;
 pub mod mount;

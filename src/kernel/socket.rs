@@ -73,7 +73,7 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
 
 /// Calls `f` with an address of `path`. An address holds 107 bytes: longer paths go through a
 /// descriptor of their directory, `/proc/self/fd/N/name`.
-fn with_address<T>(
+pub(super) fn with_address<T>(
     path: &Path,
     f: impl FnOnce(&SocketAddrUnix) -> rustix::io::Result<T>,
 ) -> rustix::io::Result<T> {

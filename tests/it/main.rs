@@ -14,6 +14,7 @@ mod support;
 
 mod command_line;
 mod configuration;
+mod events;
 mod host_conditions;
 mod hostile_images;
 mod hostile_registry;

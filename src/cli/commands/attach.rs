@@ -74,7 +74,7 @@ pub(super) fn connect(containers: &Containers, record: &Record, wanted: Wanted) 
         return Err(CommandError::new("you can only attach to running containers: container state improper"));
     }
     let path = containers.socket(&record.id);
-    Connection::open(&path, wanted).map_err(|error| {
+    let connection = Connection::open(&path, wanted).map_err(|error| {
         let gone = matches!(error.errno(), Some(libc::ENOENT | libc::ECONNREFUSED));
         let error = CommandError::from(error);
         if gone {
@@ -84,5 +84,7 @@ pub(super) fn connect(containers: &Containers, record: &Record, wanted: Wanted) 
         } else {
             error
         }
-    })
+    })?;
+    containers.tell(record, "attach");
+    Ok(connection)
 }

@@ -13,7 +13,7 @@ use crate::container::exec::ExecRequest;
 use crate::container::{ContainerId, Containers, Error, Record};
 use crate::engine::Engine;
 use crate::kernel::process::wait_pidfd;
-use crate::monitor::client::{Options, Start, Wanted};
+use crate::monitor::client::{Options, Outcome, Start, Wanted};
 use crate::monitor::{self, beside};
 use crate::runtime::ExecPlan;
 
@@ -113,8 +113,12 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let id = ContainerId::random()?;
     let entry =
         (!args.no_session).then(|| containers.enter_exec(&record, id, beside.running.pid)).transpose()?;
+    containers.tell(&record, "exec");
     let outcome = beside.follow(&options)?;
     drop(entry);
+    if let Outcome::Exited(code) = outcome {
+        containers.events.emit(&[record.exit_event("exec_died", code)]);
+    }
     session::outcome_status(&outcome).ok_or_else(|| CommandError::new("the process is gone"))
 }
 
@@ -170,9 +174,13 @@ fn detached(
             Ok((running, entry))
         },
         |(running, entry)| {
+            containers.tell(record, "exec");
             // Held until the process has ended.
-            let _ = wait_pidfd(&running.pidfd);
+            let ended = wait_pidfd(&running.pidfd);
             drop(entry);
+            if let Ok(status) = ended {
+                containers.events.emit(&[record.exit_event("exec_died", status.code())]);
+            }
         },
     )?;
     match start {

@@ -15,6 +15,7 @@ pub mod attach;
 pub mod completion;
 pub mod container;
 pub mod create;
+pub mod events;
 pub mod exec;
 pub mod image;
 pub mod info;
@@ -117,6 +118,7 @@ commands! {
     container::exists: "container exists" => Caller;
     container::prune: "container prune" => User;
     create: "create", "container create" => Caller;
+    events: "events", "system events" => Caller;
     exec: "exec", "container exec" => Caller;
     image::exists: "image exists" => Caller;
     image::history: "history", "image history" => Caller;

@@ -6,7 +6,9 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
+use crate::events::Event;
 use crate::image::{self, PullPolicy, PullRequest};
+use crate::store::ImageId;
 
 /// Pull an image from a registry
 ///
@@ -65,10 +67,17 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
             image::pull(engine.images()?, &request, &mut progress)
         };
         match pulled {
-            Ok(ids) => ids.iter().try_for_each(|id| ui.data(id))?,
+            Ok(ids) => {
+                let event = |id: &ImageId| Event::image("pull", &id.to_string(), &request.name);
+                engine.events()?.emit(&ids.iter().map(event).collect::<Vec<_>>());
+                ids.iter().try_for_each(|id| ui.data(id))?;
+            }
             Err(error) => {
                 // The others are pulled all the same; the last failure ends the command.
                 let error = CommandError::from(error);
+                let mut event = Event::image("pull-error", "", &request.name);
+                error.message().clone_into(&mut event.error);
+                engine.events()?.emit(&[event]);
                 if let Some(earlier) = last.replace(error) {
                     ui.error(&earlier);
                 }

@@ -78,6 +78,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
             .map_err(CommandError::from)
             .and_then(|stopped| {
                 warn_if_killed(ui, &record.name, &stopped);
+                containers.tell(&record, "restart");
                 super::start::start(ui, engine, &containers, &record)
             });
         match result {

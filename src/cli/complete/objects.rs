@@ -6,6 +6,7 @@ use super::{Directive, Suggestions};
 use crate::cli::tree::Node;
 use crate::container::{Containers, Status};
 use crate::engine::Engine;
+use crate::events::Sink;
 use crate::network::named::default_network;
 use crate::store::Store;
 use crate::volume::named::Volumes;
@@ -82,7 +83,7 @@ pub(super) fn containers(place: &Place, last: &str, engine: &Engine) -> Suggesti
 
 fn all_containers(last: &str, wanted: fn(Status) -> bool, engine: &Engine) -> Option<Vec<(String, String)>> {
     let paths = engine.paths().ok()?;
-    let containers = Containers { data: paths.data.clone(), run: paths.run.clone() };
+    let containers = Containers { data: paths.data.clone(), run: paths.run.clone(), events: Sink::default() };
     let mut found = Vec::new();
     for id in containers.ids().ok()? {
         let Ok(Some(record)) = containers.record(&id) else { continue };

@@ -10,6 +10,7 @@ use std::path::{Component, Path, PathBuf};
 use super::{Directive, Suggestions};
 use crate::container::Containers;
 use crate::engine::Engine;
+use crate::events::Sink;
 use crate::kernel::path::RootDir;
 use crate::store::{Digest, Store};
 
@@ -30,7 +31,7 @@ pub(super) fn in_container(last: &str, engine: &Engine) -> Suggestions {
 
 fn container_roots(name: &str, engine: &Engine) -> Option<Vec<PathBuf>> {
     let paths = engine.paths().ok()?;
-    let containers = Containers { data: paths.data.clone(), run: paths.run.clone() };
+    let containers = Containers { data: paths.data.clone(), run: paths.run.clone(), events: Sink::default() };
     let record = containers.lookup(name).ok()?;
     let mut roots: Vec<PathBuf> = record.root.directory.into_iter().collect();
     roots.push(containers.dir(&record.id).join("upper"));

@@ -20,6 +20,8 @@ pub struct Layout {
 impl Layout {
     /// The functions `json` of templates: one line, nothing escaped for HTML.
     pub const LINE: Self = Self { indent: None, escape_html: false };
+    /// `json.Marshal`: one line.
+    pub const COMPACT: Self = Self { indent: None, escape_html: true };
     /// `inspect`: five spaces, nothing escaped for HTML.
     pub const INSPECT: Self = Self { indent: Some(5), escape_html: false };
 

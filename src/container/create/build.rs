@@ -52,7 +52,7 @@ pub(super) struct Image {
 /// When the request cannot be met; nothing is left behind then.
 pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     let paths = engine.paths()?;
-    let containers = Containers { data: paths.data.clone(), run: paths.run.clone() };
+    let containers = engine.containers()?;
     let store = Store::open(paths)?;
     let config = engine.config()?;
     let (image, _guard) = find_image(&store, &mut request)?;
@@ -101,6 +101,7 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     let durability = if request.remove { Durability::None } else { Durability::Sync };
     let lock = reservation.commit(&record, &request, &generated.spec, durability)?;
     write_cid_file(&record)?;
+    containers.tell(&record, "create");
     Ok(Created { record, lock, warnings: generated.warnings })
 }
 

@@ -10,6 +10,7 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
+use crate::events::Event;
 use crate::image::archive::{LoadRequest, load};
 
 /// Load image(s) from a tar archive
@@ -31,6 +32,7 @@ pub struct Args {
 
 /// Loads every image of the archive and prints its names.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    let source = args.input.as_ref().map_or_else(String::new, |path| path.display().to_string());
     let request = match args.input {
         Some(path)
             if path
@@ -55,6 +57,9 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         let mut progress = PullProgress::new(ui);
         load(engine.images()?, request, &mut progress)?
     };
+    let events: Vec<Event> =
+        images.iter().map(|image| Event::image("loadfromarchive", &image.id.to_string(), &source)).collect();
+    engine.events()?.emit(&events);
     for image in images {
         match image.names.as_slice() {
             [] => ui.data(format_args!("Loaded image: sha256:{}", image.id))?,

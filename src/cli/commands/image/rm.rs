@@ -6,6 +6,7 @@ use crate::cli::ui::Ui;
 use crate::config::ErrorKind;
 use crate::container::remove::RemoveOptions;
 use crate::engine::Engine;
+use crate::events::Event;
 use crate::image::local;
 use crate::store::{self, Found, ImageId, ImageRecord, Partials, Removed, Store};
 
@@ -119,6 +120,7 @@ impl Removal<'_> {
             let how = match &target.by {
                 By::Name(name) => {
                     if self.store.untag(name)? {
+                        self.tell("untag", id, name)?;
                         self.removed.untagged.push(name.clone());
                     }
                     return Ok(());
@@ -160,8 +162,19 @@ impl Removal<'_> {
             )
         };
         let removed = self.store.remove_image(id, None, users)?;
+        for name in &removed.untagged {
+            self.tell("untag", id, name)?;
+        }
+        if let Some(id) = &removed.deleted {
+            self.tell("remove", id, &id.to_string())?;
+        }
         self.removed.untagged.extend(removed.untagged);
         deleted.extend(removed.deleted);
+        Ok(())
+    }
+
+    fn tell(&self, status: &str, id: &ImageId, name: &str) -> Result<()> {
+        self.engine.events()?.emit(&[Event::image(status, &id.to_string(), name)]);
         Ok(())
     }
 

@@ -10,6 +10,7 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
+use crate::events::Event;
 use crate::image::Reference;
 use crate::image::archive::{SaveFormat, SaveImage, SaveRequest, SaveTarget, save};
 use crate::store::Store;
@@ -63,6 +64,9 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     } else {
         vec![one(store, &args.image)?]
     };
+    let output = args.output.as_ref().map_or_else(String::new, |path| path.display().to_string());
+    let events: Vec<Event> =
+        images.iter().map(|image| Event::image("save", &image.record.id.to_string(), &output)).collect();
     let target = match args.output {
         Some(path) => SaveTarget::Path(path),
         None if ui.stdout_is_terminal() => {
@@ -79,6 +83,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     ui.flush()?;
     let mut progress = PullProgress::new(ui);
     save(store, SaveRequest { images, format, uncompressed: args.uncompressed, target }, &mut progress)?;
+    engine.events()?.emit(&events);
     Ok(ExitStatus::SUCCESS)
 }
 

@@ -4,6 +4,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
+use crate::events::Event;
 use crate::image::Reference;
 
 /// Add an additional name to a local image
@@ -30,6 +31,7 @@ pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Com
         // What the image was pulled as, it still is under another name.
         let manifest = found.record.manifest.clone();
         store.tag(&reference.to_string(), &found.record.id, manifest)?;
+        engine.events()?.emit(&[Event::image("tag", &found.record.id.to_string(), &name)]);
     }
     Ok(ExitStatus::SUCCESS)
 }

@@ -5,6 +5,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
+use crate::events::Event;
 
 /// Remove a name from a local image
 ///
@@ -25,9 +26,11 @@ pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Com
     let store = engine.store()?;
     let found = store.find_image(&args.image)?;
     let tags = store.names_of(&found.record.id)?;
+    let event = |name: &str| Event::image("untag", &found.record.id.to_string(), name);
     if args.names.is_empty() {
         for tag in &tags {
             store.untag(&tag.name)?;
+            engine.events()?.emit(&[event(&tag.name)]);
         }
         return Ok(ExitStatus::SUCCESS);
     }
@@ -41,6 +44,7 @@ pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Com
             return Err(CommandError::new(format!("{full}: tag not known")));
         };
         store.untag(&name)?;
+        engine.events()?.emit(&[event(&name)]);
     }
     Ok(ExitStatus::SUCCESS)
 }
