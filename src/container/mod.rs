@@ -40,6 +40,7 @@ pub mod state;
 pub mod stop;
 pub mod time;
 pub mod top;
+mod volumes;
 pub mod wait;
 
 pub use error::Error;

@@ -208,6 +208,7 @@ impl Container for Keeper {
         network.make_files(&self.record)?;
         if self.previous.is_none() {
             self.give_files(&store)?;
+            self.containers.give_volumes(&self.record)?;
         }
         self.network = Some(network);
         clear_volatile(&self.dir);
@@ -234,6 +235,8 @@ impl Container for Keeper {
     }
 
     fn started(&mut self, _init: Pid) {
+        // At worst an image is copied into an empty volume once more.
+        let _ = self.containers.note_filled_volumes(&self.record);
         self.lock = None;
         let mut statuses = vec!["init", "start"];
         // The first client is there from the beginning.

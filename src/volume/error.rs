@@ -116,6 +116,45 @@ pub enum Error {
         /// The beginning of a name.
         name: String,
     },
+    /// A driver option whose value makes no sense.
+    #[error("cannot convert {what} {value} to integer: {why}")]
+    Number {
+        /// What it should be.
+        what: &'static str,
+        /// The text.
+        value: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A key that the local driver does not know.
+    #[error("invalid mount option {key} for driver 'local': invalid argument")]
+    DriverOption {
+        /// The key.
+        key: String,
+    },
+    /// The directory to bind is not there.
+    #[error("invalid volume option device for driver 'local': faccessat {}: no such file or directory", path.display())]
+    NoDevice {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something that needs more rights than a user has, or a plugin.
+    #[error("not supported: {what}")]
+    Unsupported {
+        /// What was asked for.
+        what: String,
+    },
+    /// A filter that is none.
+    #[error("{0}")]
+    Filter(String),
+    /// Containers use the volume.
+    #[error("volume {name} is being used by the following container(s): {}: volume is being used", users.join(", "))]
+    InUse {
+        /// The volume.
+        name: String,
+        /// Ids of the containers.
+        users: Vec<String>,
+    },
     /// The name is taken.
     #[error("volume with name {name} already exists: volume already exists")]
     Exists {
@@ -152,7 +191,8 @@ impl Error {
         match self {
             Self::NoMatch { .. } | Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Exists { .. } | Self::Ambiguous { .. } => ErrorKind::Conflict,
-            Self::Newer { .. } => ErrorKind::Unsupported,
+            Self::InUse { .. } => ErrorKind::Busy,
+            Self::Unsupported { .. } | Self::Newer { .. } => ErrorKind::Unsupported,
             Self::Damaged { .. } => ErrorKind::Internal,
             Self::Kernel(error) if error.io().kind() == std::io::ErrorKind::NotFound => ErrorKind::NotFound,
             Self::Kernel(_) => ErrorKind::Denied,

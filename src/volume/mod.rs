@@ -5,10 +5,12 @@
 //! expanded at once; whether a source exists is asked when the container is created.
 
 pub mod error;
+pub mod filter;
 mod glob;
 mod long;
 pub mod mount;
 pub mod named;
+pub mod options;
 mod path;
 mod set;
 mod short;
@@ -18,6 +20,7 @@ pub(crate) use glob::path_matches;
 pub use long::parse_mount;
 pub use mount::{Access, Mount, MountOptions, Propagation, Relabel, Source};
 pub use named::{Volume, Volumes};
+pub use options::{Backing, DriverOptions};
 pub use path::clean as clean_path;
 pub use set::{MountFlags, collect};
 pub use short::{parse_tmpfs, parse_volume};

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A volume is made aside and renamed into place, and removed by renaming it away, so it is
-//! whole or absent. A lock on `volume.json` is not needed: nothing but its two flags ever changes.
+//! whole or absent. A lock on `volume.json` is not needed: only `filled` ever changes, and only to true.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -21,6 +21,7 @@ use rustix::fs::{CWD, Mode, RenameFlags};
 use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
+use super::options::Backing;
 use crate::kernel::file::{self, Durability};
 use crate::kernel::{self, remove};
 
@@ -46,6 +47,43 @@ pub struct Volume {
     /// Made for one container, without a name of the user's.
     #[serde(default)]
     pub anonymous: bool,
+    /// Owner that was asked for, as an id of the user's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Group that was asked for, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gid: Option<u32>,
+    /// It got content from an image, or from whoever used it first: images are not copied into it any more.
+    #[serde(default)]
+    pub filled: bool,
+    /// `--opt o=timeout=`: kept for `inspect`, no driver asks for it.
+    #[serde(default)]
+    pub timeout: u32,
+}
+
+impl Volume {
+    /// An empty record for `name`, made at `created` (RFC 3339).
+    #[must_use]
+    pub fn new(name: &str, created: String) -> Self {
+        Self {
+            version: VERSION,
+            name: name.to_owned(),
+            created,
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
+            anonymous: false,
+            uid: None,
+            gid: None,
+            filled: false,
+            timeout: 0,
+        }
+    }
+
+    /// Where its content comes from.
+    #[must_use]
+    pub fn backing(&self) -> Backing {
+        Backing::of(&self.options)
+    }
 }
 
 /// The table of volumes.
@@ -71,6 +109,15 @@ impl Volumes {
     #[must_use]
     pub fn data(&self, name: &str) -> PathBuf {
         self.dir.join(name).join("_data")
+    }
+
+    /// The directory of the content: that of the volume, or the one that it binds.
+    #[must_use]
+    pub fn content(&self, volume: &Volume) -> PathBuf {
+        match volume.backing() {
+            Backing::Bind { device, .. } => device,
+            Backing::Directory | Backing::Tmpfs { .. } => self.data(&volume.name),
+        }
     }
 
     /// Finds a volume by its name.
@@ -164,16 +211,37 @@ impl Volumes {
         make_dir(aside, 0o700)?;
         // The owner of the directory is root inside; everybody there may look into it.
         make_dir(&aside.join("_data"), 0o755)?;
-        let bytes = serde_json::to_vec(volume).expect("a volume has only strings as keys");
-        let mode = Mode::RUSR | Mode::WUSR;
-        file::write_atomic(aside, OsStr::new("volume.json"), &bytes, mode, Durability::Sync)?;
+        write_record(aside, volume, Durability::Sync)
+    }
+
+    /// Gives the volume's directory to the owner that was asked for. The caller is in the user's namespace.
+    ///
+    /// # Errors
+    /// When the namespace does not have the id.
+    pub fn give(&self, volume: &Volume) -> Result<()> {
+        if volume.uid.is_none() && volume.gid.is_none() || volume.backing() != Backing::Directory {
+            return Ok(());
+        }
+        let data = self.data(&volume.name);
+        std::os::unix::fs::lchown(&data, volume.uid, volume.gid)
+            .map_err(|e| kernel::Error::path("lchown", data, e))?;
         Ok(())
     }
 
-    /// Whether nothing was ever put into the volume.
+    /// Remembers that a volume was in use and has content now, so that no image is copied into it again.
+    ///
+    /// # Errors
+    /// When the record cannot be written.
+    pub fn mark_filled(&self, volume: &Volume) -> Result<()> {
+        let volume = Volume { filled: true, ..volume.clone() };
+        write_record(&self.dir.join(&volume.name), &volume, Durability::None)
+    }
+
+    /// Whether the content of an image may go into the volume: it holds nothing and never did.
     #[must_use]
-    pub fn is_empty(&self, name: &str) -> bool {
-        std::fs::read_dir(self.data(name)).is_ok_and(|mut entries| entries.next().is_none())
+    pub fn is_fresh(&self, volume: &Volume) -> bool {
+        let empty = || std::fs::read_dir(self.content(volume)).is_ok_and(|mut e| e.next().is_none());
+        !volume.filled && empty()
     }
 
     /// Removes a volume with its content. The files may belong to any id of the user's
@@ -205,6 +273,12 @@ fn is_name(name: &str) -> bool {
         && name.len() <= 200
 }
 
+fn write_record(dir: &Path, volume: &Volume, durability: Durability) -> Result<()> {
+    let bytes = serde_json::to_vec(volume).expect("a volume has only strings as keys");
+    let mode = Mode::RUSR | Mode::WUSR;
+    Ok(file::write_atomic(dir, OsStr::new("volume.json"), &bytes, mode, durability)?)
+}
+
 fn make_dir(path: &Path, mode: u32) -> Result<()> {
     let made = DirBuilder::new().recursive(true).mode(mode).create(path);
     made.map_err(|e| kernel::Error::path("mkdir", path, e))?;
@@ -219,14 +293,7 @@ mod tests {
     use super::*;
 
     fn volume(name: &str) -> Volume {
-        Volume {
-            version: VERSION,
-            name: name.to_owned(),
-            created: "2026-01-01T00:00:00Z".to_owned(),
-            labels: BTreeMap::new(),
-            options: BTreeMap::new(),
-            anonymous: false,
-        }
+        Volume::new(name, "2026-01-01T00:00:00Z".to_owned())
     }
 
     #[test]
@@ -238,9 +305,14 @@ mod tests {
         volumes.create(&volume("b")).unwrap();
         volumes.create(&volume("abc")).unwrap();
         assert!(matches!(volumes.create(&volume("b")), Err(Error::Exists { .. })));
-        assert!(volumes.is_empty("b"));
-        std::fs::File::create(volumes.data("b").join("file")).unwrap();
-        assert!(!volumes.is_empty("b"));
+        assert!(volumes.is_fresh(&volume("b")));
+        let file = volumes.data("b").join("file");
+        std::fs::File::create(&file).unwrap();
+        assert!(!volumes.is_fresh(&volume("b")));
+        std::fs::remove_file(file).unwrap();
+        volumes.mark_filled(&volume("b")).unwrap();
+        // S41: emptied is not unused.
+        assert!(!volumes.is_fresh(&volumes.get("b").unwrap().unwrap()));
         assert_eq!(volumes.find("ab").unwrap().name, "abc");
         let names: Vec<String> = volumes.list().unwrap().into_iter().map(|v| v.name).collect();
         assert_eq!(names, ["abc", "b"]);

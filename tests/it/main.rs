@@ -28,3 +28,4 @@ mod run_identity;
 mod run_network;
 mod run_process;
 mod unshare;
+mod volumes;

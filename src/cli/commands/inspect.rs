@@ -95,6 +95,7 @@ enum Object {
     Container(Box<Inspection>),
     Image(Box<ImageInspection>),
     Network(Box<super::network::inspect::Inspected>),
+    Volume(Box<super::volume::View>),
 }
 
 /// Prints everything about objects.
@@ -141,6 +142,8 @@ enum Kind {
     All,
     Container,
     Image,
+    Network,
+    Volume,
 }
 
 impl Kind {
@@ -155,7 +158,9 @@ impl Kind {
                 return Err(CommandError::new("size is not supported for type \"image\""));
             }
             "image" => Self::Image,
-            kind @ ("pod" | "network" | "volume" | "artifact") => {
+            "network" => Self::Network,
+            "volume" => Self::Volume,
+            kind @ ("pod" | "artifact") => {
                 return Err(CommandError::new(format!("not supported yet: --type={kind}")));
             }
             other => {
@@ -192,11 +197,19 @@ impl Finder<'_> {
                 }
                 record => self.container(record?),
             },
+            Kind::Network => match super::network::inspect::named(self.engine, name) {
+                Some(network) => Ok(Object::Network(Box::new(network))),
+                None => Err(CommandError::new(format!("no such network {name:?}"))),
+            },
+            Kind::Volume => match super::volume::named(self.engine, name)? {
+                Some(volume) => Ok(Object::Volume(Box::new(volume))),
+                None => Err(CommandError::new(format!("no such volume {name:?}"))),
+            },
             Kind::All => self.any(name, reference),
         }
     }
 
-    /// Whatever has the name: a container, an image, a network.
+    /// Whatever has the name: a container, an image, a network, a volume.
     fn any(&self, name: &str, reference: &str) -> Result<Object> {
         match self.containers.lookup(reference) {
             Err(container::Error::NotFound { .. }) => {}
@@ -207,6 +220,9 @@ impl Finder<'_> {
         }
         if let Some(network) = super::network::inspect::named(self.engine, name) {
             return Ok(Object::Network(Box::new(network)));
+        }
+        if let Some(volume) = super::volume::named(self.engine, name)? {
+            return Ok(Object::Volume(Box::new(volume)));
         }
         Err(CommandError::new(format!("no such object: {name:?}")))
     }

@@ -42,6 +42,7 @@ pub mod system;
 pub mod top;
 pub mod unshare;
 pub mod version;
+pub mod volume;
 pub mod wait;
 
 /// In which user namespace a command runs.
@@ -167,5 +168,14 @@ commands! {
     top: "top", "container top" => Caller;
     unshare: "unshare" => Caller;
     version: "version" => Caller;
+    volume::create: "volume create" => Caller;
+    volume::exists: "volume exists" => Caller;
+    volume::inspect: "volume inspect" => Caller;
+    volume::list: "volume ls|list" => Caller;
+    volume::mount: "volume mount" => Caller;
+    volume::mount::unmount: "volume unmount|umount" => Caller;
+    volume::prune: "volume prune" => Caller;
+    volume::reload: "volume reload" => Caller;
+    volume::rm: "volume rm|remove" => Caller;
     wait: "wait", "container wait" => Caller;
 }

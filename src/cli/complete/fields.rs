@@ -4,7 +4,7 @@
 //! `--format` offers one as `fields()` and is named here.
 
 use super::words::Place;
-use crate::cli::commands::{image, info, inspect, network, ps, system, version};
+use crate::cli::commands::{image, info, inspect, network, ps, system, version, volume};
 use crate::cli::format::Value;
 use crate::engine::Engine;
 
@@ -23,6 +23,7 @@ fn row_of(place: &Place, engine: &Engine) -> Option<Value> {
         "ps" => Some(ps::fields()),
         "system df" => Some(system::df::fields()),
         "version" => Some(version::fields()),
+        "volume inspect" | "volume ls" => Some(volume::fields()),
         _ => None,
     }
 }

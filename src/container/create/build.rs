@@ -70,6 +70,7 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     host.joined_host_name = joined.host_name.clone();
     host.volumes = volumes.table.dir().to_owned();
     host.fresh_volumes.clone_from(&volumes.fresh);
+    host.volume_backings.clone_from(&volumes.backings);
     let mut generated = spec::generate(&SpecInput {
         id: &reservation.id,
         name: &reservation.name,

@@ -1,13 +1,14 @@
 //! Volumes of a new container: those of the image, of other containers, and those that its use creates.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::build::Image;
 use super::request::{CreateRequest, ImageVolumes};
 use crate::container::{ContainerId, Containers, Error, Result, Time, lookup};
 use crate::store::Store;
-use crate::volume::{self, Access, Mount, MountOptions, Propagation, Relabel, Source, Volume, Volumes};
+use crate::volume::{
+    self, Access, Backing, DriverOptions, Mount, MountOptions, Propagation, Relabel, Source, Volume, Volumes,
+};
 
 /// Volumes that a container uses.
 #[derive(Debug)]
@@ -17,11 +18,29 @@ pub(super) struct Plan {
     pub(super) fresh: Vec<String>,
     /// Volumes that were given a name because they had none.
     pub(super) anonymous: Vec<String>,
+    /// What the volumes show that are no directories of their own.
+    pub(super) backings: Vec<(String, Backing)>,
     /// Volumes to make.
     missing: Vec<Volume>,
 }
 
 impl Plan {
+    /// Notes what the spec has to know of a volume.
+    fn add(&mut self, volume: &Volume, is_new: bool) {
+        let name = &volume.name;
+        let takes_copy = !DriverOptions::forbids_copy(&volume.options)
+            // Filling would give the directory the owner that the image has.
+            && volume.uid.is_none()
+            && volume.gid.is_none();
+        if takes_copy && (is_new || self.table.is_fresh(volume)) && !self.fresh.contains(name) {
+            self.fresh.push(name.clone());
+        }
+        let backing = volume.backing();
+        if backing != Backing::Directory && !self.backings.iter().any(|(known, _)| known == name) {
+            self.backings.push((name.clone(), backing));
+        }
+    }
+
     /// Makes what is missing. Another container may have been faster, which is fine.
     pub(super) fn create(&self) -> Result<()> {
         for volume in &self.missing {
@@ -78,7 +97,8 @@ pub(super) fn complete(store: &Store, request: &mut CreateRequest, image: Option
         }
     }
     let table = Volumes::new(store.data());
-    let mut plan = Plan { table, fresh: Vec::new(), anonymous: Vec::new(), missing: Vec::new() };
+    let mut plan =
+        Plan { table, fresh: Vec::new(), anonymous: Vec::new(), backings: Vec::new(), missing: Vec::new() };
     for mount in &mut request.mounts {
         let Source::Volume { name, .. } = &mut mount.source else { continue };
         let anonymous = name.is_none();
@@ -90,18 +110,20 @@ pub(super) fn complete(store: &Store, request: &mut CreateRequest, image: Option
             plan.anonymous.push(name.clone());
         }
         let known = if anonymous { None } else { plan.table.get(name)? };
-        match known {
-            Some(_) if !plan.table.is_empty(name) => continue,
-            Some(_) => {}
+        let made = plan.missing.iter().find(|volume| volume.name == *name).cloned();
+        let is_new = known.is_none();
+        let volume = match known.or(made) {
+            Some(volume) => volume,
             None if mount.options.no_create => {
                 return Err(volume::Error::NotFound { name: name.clone() }.into());
             }
-            None if plan.missing.iter().any(|volume| volume.name == *name) => {}
-            None => plan.missing.push(new_volume(name, anonymous, &mount.options)?),
-        }
-        if !plan.fresh.contains(name) {
-            plan.fresh.push(name.clone());
-        }
+            None => {
+                let volume = new_volume(name, anonymous, &mount.options)?;
+                plan.missing.push(volume.clone());
+                volume
+            }
+        };
+        plan.add(&volume, is_new);
     }
     Ok(plan)
 }
@@ -111,16 +133,14 @@ fn new_volume(name: &str, anonymous: bool, options: &MountOptions) -> Result<Vol
         // One grammar for everything that becomes a file name.
         crate::container::id::check_name(name)?;
     }
-    if let Some(option) = options.volume_options.first() {
-        return Err(Error::Unsupported { what: format!("the volume option {option}") });
-    }
+    let driver = DriverOptions::parse(&options.volume_options)?;
     Ok(Volume {
-        version: volume::named::VERSION,
-        name: name.to_owned(),
-        created: Time::now().to_string(),
-        labels: BTreeMap::new(),
-        options: BTreeMap::new(),
+        options: driver.options,
+        uid: driver.uid,
+        gid: driver.gid,
+        timeout: driver.timeout,
         anonymous,
+        ..Volume::new(name, Time::now().to_string())
     })
 }
 

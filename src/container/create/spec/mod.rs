@@ -24,6 +24,7 @@ use crate::image::config::RunConfig;
 use crate::kernel::cap::CapabilitySet;
 use crate::kernel::idmap::IdMaps;
 use crate::runtime::SPEC_VERSION;
+use crate::volume::Backing;
 
 pub use mounts::Shown;
 
@@ -81,6 +82,8 @@ pub struct HostFacts {
     pub images: Vec<(String, Vec<PathBuf>)>,
     /// Volumes that were never used and are filled from the image.
     pub fresh_volumes: Vec<String>,
+    /// Volumes that show something else than a directory of their own.
+    pub volume_backings: Vec<(String, Backing)>,
     /// Host names of containers whose UTS namespace is joined.
     pub joined_host_name: Option<String>,
 }

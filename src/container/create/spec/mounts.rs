@@ -8,7 +8,7 @@ use super::super::request::{IpcMode, NamespaceMode};
 use super::{Generated, SpecInput, process};
 use crate::container::{Error, Result};
 use crate::network::Mode;
-use crate::volume::{Access, Mount, MountOptions, Propagation, Source};
+use crate::volume::{Access, Backing, Mount, MountOptions, Propagation, Source};
 
 /// A mount of the user, as `inspect` shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -250,15 +250,7 @@ fn of_user(asked: &Mount, input: &SpecInput<'_>, generated: &mut Generated) -> R
         Source::Bind { path } => bind(path, asked, "bind", &mut shown),
         Source::Volume { name, subpath } => {
             let name = name.as_deref().unwrap_or_default();
-            let data = input.host.volumes.join(name).join("_data");
-            if input.host.fresh_volumes.iter().any(|fresh| fresh == name) && asked.options.copy != Some(false)
-            {
-                generated.extras.fill.push(target.clone());
-            }
-            name.clone_into(&mut shown.name);
-            let source =
-                subpath.as_ref().map_or(data.clone(), |sub| data.join(sub.strip_prefix("/").unwrap_or(sub)));
-            bind(&source, asked, "volume", &mut shown)
+            volume(name, subpath.as_deref(), asked, input, generated, &mut shown)
         }
         Source::Overlay { path, upper, work } => {
             let own = own_overlay(input, generated);
@@ -286,6 +278,60 @@ fn of_user(asked: &Mount, input: &SpecInput<'_>, generated: &mut Generated) -> R
         }
     };
     Ok((spec, shown))
+}
+
+/// A named volume: its directory, the directory that it binds, or memory of its own.
+fn volume(
+    name: &str,
+    subpath: Option<&Path>,
+    asked: &Mount,
+    input: &SpecInput<'_>,
+    generated: &mut Generated,
+    shown: &mut Shown,
+) -> SpecMount {
+    let host = input.host;
+    let fills = host.fresh_volumes.iter().any(|fresh| fresh == name) && asked.options.copy != Some(false);
+    let backing = host.volume_backings.iter().find(|(known, _)| known == name).map(|(_, backing)| backing);
+    let mut asked = asked.clone();
+    name.clone_into(&mut shown.name);
+    if let Some(Backing::Bind { options, .. } | Backing::Tmpfs { options }) = backing {
+        for option in options {
+            add_option(&mut asked.options, option);
+        }
+    }
+    shown.writable = asked.options.access == Access::ReadWrite;
+    if let Some(Backing::Tmpfs { .. }) = backing {
+        let spec = memory("tmpfs", fills, &asked, shown);
+        "volume".clone_into(&mut shown.kind);
+        shown.source = host.volumes.join(name).join("_data").to_string_lossy().into_owned();
+        return spec;
+    }
+    if fills {
+        generated.extras.fill.push(asked.destination.clone());
+    }
+    let data = match backing {
+        Some(Backing::Bind { device, .. }) => device.clone(),
+        _ => host.volumes.join(name).join("_data"),
+    };
+    let source = subpath.map_or(data.clone(), |sub| data.join(sub.strip_prefix("/").unwrap_or(sub)));
+    bind(&source, &asked, "volume", shown)
+}
+
+/// An option of the volume itself holds wherever it is mounted.
+fn add_option(options: &mut MountOptions, word: &str) {
+    match word {
+        "ro" => options.access = Access::ReadOnly,
+        "exec" | "noexec" => options.exec = options.exec.or(Some(word == "exec")),
+        "suid" => options.suid = true,
+        "dev" => options.dev = true,
+        "bind" => options.non_recursive = true,
+        // The defaults.
+        "rw" | "rbind" | "nosuid" | "nodev" => {}
+        _ => match Propagation::parse(word) {
+            Some(propagation) => options.propagation = options.propagation.or(Some(propagation)),
+            None => options.data.push(word.to_owned()),
+        },
+    }
 }
 
 /// Files of /proc that people replace to show a container its own limits.
