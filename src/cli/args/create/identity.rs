@@ -1,9 +1,14 @@
 //! Flags that name a container, and those of its image.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use super::super::go;
+use super::super::{csv, go};
+use super::storage::absolute;
+use crate::cli::error::{CommandError, Result};
 use crate::cli::values::go_bool;
+use crate::config::Config;
+use crate::container::create::{Identity, LogRequest, env, size};
 
 /// Names, labels, files that identify the container.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -97,4 +102,73 @@ pub struct ImageArgs {
     /// Use VARIANT instead of the running architecture variant for choosing images
     #[arg(long, alias = "override-variant", value_name = "VARIANT")]
     pub variant: Option<String>,
+}
+
+/// What these flags say about names and labels.
+pub(super) fn request(args: &IdentityArgs) -> Result<Identity> {
+    let mut identity = Identity {
+        // Docker shows names with a slash, and scripts give them back so.
+        name: args
+            .name
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .map(|name| name.strip_prefix('/').unwrap_or(name).to_owned()),
+        replace: args.replace,
+        cid_file: args.cidfile.as_deref().map(absolute).transpose()?,
+        pid_file: args.pidfile.as_deref().map(absolute).transpose()?,
+        monitor_pid_file: args.conmon_pidfile.as_deref().map(absolute).transpose()?,
+        requires: csv::split(&args.requires).map_err(CommandError::new)?,
+        ..Identity::default()
+    };
+    if identity.replace && identity.name.is_none() {
+        return Err(CommandError::new("cannot replace container without --name being set"));
+    }
+    for file in &args.label_file {
+        identity.labels.extend(env::parse_label_file(file)?);
+    }
+    for label in &args.label {
+        let (name, value) = label.split_once('=').unwrap_or((label, ""));
+        if name.is_empty() {
+            return Err(CommandError::new(format!(
+                "unable to process labels: invalid label format: {label:?}"
+            )));
+        }
+        identity.labels.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(identity)
+}
+
+/// `--annotation`.
+pub(super) fn annotations(args: &IdentityArgs) -> Result<BTreeMap<String, String>> {
+    let pair = |value: &String| {
+        let (key, value) = value
+            .split_once('=')
+            .ok_or_else(|| CommandError::new("annotations must be formatted KEY=VALUE"))?;
+        Ok((key.to_owned(), value.to_owned()))
+    };
+    args.annotation.iter().map(pair).collect()
+}
+
+/// Where the output shall go.
+pub(super) fn log(args: &IdentityArgs, config: &Config) -> Result<LogRequest> {
+    let containers = &config.containers;
+    let mut log = LogRequest {
+        driver: args.log_driver.clone().or_else(|| Some(containers.log_driver.clone())),
+        max_size: u64::try_from(containers.log_size_max).ok(),
+        tag: Some(containers.log_tag.clone()).filter(|tag| !tag.is_empty()),
+        ..LogRequest::default()
+    };
+    for option in &args.log_opt {
+        let invalid = || CommandError::new(format!("invalid log option {option:?}"));
+        let (key, value) = option.split_once('=').ok_or_else(invalid)?;
+        match key.to_ascii_lowercase().as_str() {
+            "driver" => log.driver = Some(value.to_owned()),
+            "path" => log.path = Some(absolute(Path::new(value))?),
+            "max-size" => log.max_size = Some(size::decimal(value).map_err(CommandError::new)?),
+            "tag" => log.tag = Some(value.to_owned()),
+            "label" => log.labels.push(value.to_owned()),
+            _ => return Err(invalid()),
+        }
+    }
+    Ok(log)
 }
