@@ -1,7 +1,5 @@
 //! Starting containers from the command line, and staying attached to them.
 
-use std::os::fd::OwnedFd;
-
 use super::error::{CommandError, Result};
 use super::exit::ExitStatus;
 use super::ui::Ui;
@@ -13,6 +11,7 @@ use crate::kernel::file::Flock;
 use crate::kernel::{signal, tty};
 use crate::monitor::client::{Connection, Options, Outcome, Start, Wanted};
 use crate::monitor::keys::DetachKeys;
+use crate::runtime::Passed;
 
 /// How a command takes part in a container's streams.
 #[derive(Debug, Clone)]
@@ -38,7 +37,7 @@ pub fn detach_keys(engine: &Engine, given: Option<&str>) -> Result<DetachKeys> {
 }
 
 /// Starts a container whose lock is held; `Ok` once its program runs. Containers that it depends on are
-/// started first. `extra` become its descriptors 3 and following.
+/// started first. `extra` are passed on to it.
 ///
 /// # Errors
 /// Why it does not run; the exit code is that of `run`.
@@ -48,7 +47,7 @@ pub fn start(
     record: &Record,
     lock: Flock,
     wanted: Wanted,
-    extra: Vec<OwnedFd>,
+    extra: Vec<Passed>,
 ) -> Result<Connection> {
     start_dependencies(ui, engine, record, &mut Vec::new())?;
     start_alone(ui, engine, record, lock, wanted, extra)
@@ -86,7 +85,7 @@ fn start_alone(
     record: &Record,
     lock: Flock,
     wanted: Wanted,
-    extra: Vec<OwnedFd>,
+    extra: Vec<Passed>,
 ) -> Result<Connection> {
     let stdin = std::io::stdin();
     let size = if record.process.terminal { tty::window_size(&stdin).ok() } else { None };

@@ -18,7 +18,7 @@ use crate::kernel::cap::CapabilitySet;
 use crate::kernel::file::{self, Durability};
 use crate::kernel::process::Pid;
 use crate::runtime::plan::Process;
-use crate::runtime::{ExecPlan, process_from_spec};
+use crate::runtime::{ExecPlan, keeps_groups, process_from_spec};
 
 /// What to run in a container.
 #[derive(Debug, Clone, Default)]
@@ -93,6 +93,7 @@ impl Containers {
         let own = spec.process().as_ref().ok_or_else(|| missing("spec.json"))?;
         let mut process = process_from_spec(own)?;
         process.arguments = request.command;
+        process.keep_groups = keeps_groups(&record.annotations);
         process.terminal = request.terminal;
         process.console_size = None;
         if let Some(workdir) = request.workdir {

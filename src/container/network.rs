@@ -7,6 +7,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::net::IpAddr;
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -101,6 +102,16 @@ impl RunNetwork {
             self.write(record, "resolv.conf", &text)?;
         }
         Ok(status)
+    }
+
+    /// Becomes readable when the connection is lost.
+    pub(super) fn watch(&self) -> Option<BorrowedFd<'_>> {
+        self.driver.watch()
+    }
+
+    /// What has happened to the connection, in words.
+    pub(super) fn lost(&mut self) -> Option<String> {
+        self.driver.lost()
     }
 
     /// Undoes the connection.

@@ -6,13 +6,14 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
-use super::create::{CreateRequest, RestartPolicy};
+use super::create::namespace::parse_cgroups;
+use super::create::{CgroupMode, CreateRequest, RestartPolicy};
 use super::network::{RunNetwork, Settings};
 use super::record::{LogDriver, Root};
 use super::reserve::make_dir;
@@ -27,8 +28,9 @@ use crate::kernel::process::{ExitStatus, Pid};
 use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
 use crate::network;
+use crate::runtime::cgroup::Split;
 use crate::runtime::plan::{Membership, Overlay, UserNamespace};
-use crate::runtime::{Created, Host, HostError, Plan, RootSource};
+use crate::runtime::{Created, Host, HostError, Passed, Plan, RootSource};
 use crate::store::{Digest, RootMount, Store};
 use crate::userns::{self, UserMaps};
 
@@ -40,7 +42,7 @@ pub struct StartOptions {
     /// Columns and rows of the caller's terminal.
     pub size: Option<(u16, u16)>,
     /// Further descriptors for the container.
-    pub extra: Vec<OwnedFd>,
+    pub extra: Vec<Passed>,
     /// What the network is made from.
     pub settings: Settings,
     /// Puts the reason of a failure into words.
@@ -115,6 +117,7 @@ impl Containers {
             attached: options.wanted != Wanted::NOTHING,
             delay: FIRST_DELAY,
             trash: None,
+            split: None,
         };
         Ok(monitor::start(Box::new(keeper), request)?.into())
     }
@@ -136,6 +139,9 @@ impl Containers {
         }
     }
 }
+
+/// What the file systems that belong to an IPC namespace are named in a spec.
+const IPC_MOUNTS: [&str; 2] = ["shm", "mqueue"];
 
 /// Between an exit and the first new start; doubled each time, up to [`LONGEST_DELAY`].
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -169,6 +175,8 @@ struct Keeper {
     delay: Duration,
     /// The removed container's directory.
     trash: Option<PathBuf>,
+    /// With `--cgroups=split`.
+    split: Option<Split>,
 }
 
 impl Host for Keeper {
@@ -203,7 +211,8 @@ impl Container for Keeper {
             // Nobody depends on it: without the record others make a namespace of their own.
             self.holder = userns::register_holder(&self.paths, &self.maps).ok();
         }
-        let plan = early.unwrap_or_else(|| self.plan(&store))?;
+        let mut plan = early.unwrap_or_else(|| self.plan(&store))?;
+        self.place(&mut plan)?;
         let network = network?;
         network.make_files(&self.record)?;
         if self.previous.is_none() {
@@ -245,6 +254,23 @@ impl Container for Keeper {
         }
         let events: Vec<Event> = statuses.into_iter().map(|status| self.record.event(status)).collect();
         self.containers.events.emit(&events);
+    }
+
+    fn watch(&self) -> Option<BorrowedFd<'_>> {
+        self.network.as_ref()?.watch()
+    }
+
+    fn watched(&mut self) -> Option<String> {
+        let text = self.network.as_mut()?.lost()?;
+        if let Some(state) = &mut self.state {
+            state.error.clone_from(&text);
+            if let Some(network) = &mut state.network {
+                network.helper = None;
+            }
+            // The log has it as well.
+            let _ = state.write(&self.dir);
+        }
+        Some(text)
     }
 
     fn failed(&mut self, failure: &Failure) {
@@ -324,6 +350,7 @@ impl Container for Keeper {
         // Waits for the end of what forwarded for it.
         self.network = None;
         self.holder = None;
+        self.split = None;
     }
 }
 
@@ -371,6 +398,24 @@ impl Keeper {
         Ok(plan)
     }
 
+    /// Chooses the cgroup.
+    fn place(&mut self, plan: &mut Plan) -> Result<()> {
+        match parse_cgroups(&self.record.namespaces.cgroups)? {
+            CgroupMode::Enabled | CgroupMode::NoConmon => {}
+            CgroupMode::Disabled => plan.cgroup.disabled = true,
+            CgroupMode::Split => {
+                let split = match self.split.take() {
+                    Some(split) => split,
+                    None => Split::enter(self.record.id.as_str())?,
+                };
+                plan.cgroup.path = Some(split.payload().to_owned());
+                plan.cgroup.required = true;
+                self.split = Some(split);
+            }
+        }
+        Ok(())
+    }
+
     /// Gives what was made outside of the user's namespace to its owner.
     fn give_files(&self, store: &Store) -> Result<()> {
         let root = &self.record.root;
@@ -409,6 +454,11 @@ impl Keeper {
             if let Some(path) = self.namespace_of(mode, file)? {
                 *slot = Membership::Join(path);
             }
+        }
+        if let Some(namespace) = self.namespace_of(&modes.ipc, "mnt")? {
+            // POSIX shared memory and message queues are files: without the same file systems the
+            // namespace alone would share System V's objects only.
+            plan.join_mounts(&IPC_MOUNTS, &namespace);
         }
         Ok(())
     }

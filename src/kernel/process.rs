@@ -214,9 +214,9 @@ pub fn exit_now(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Marks every descriptor from `first` on close-on-exec.
-pub fn close_range_cloexec(first: u32) -> Result<()> {
-    close_range_with(first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+/// Marks the descriptors from `first` to `last` close-on-exec.
+pub fn close_range_cloexec(first: u32, last: u32) -> Result<()> {
+    close_range_with(first, last, libc::CLOSE_RANGE_CLOEXEC)
 }
 
 /// Closes the descriptors from `first` to `last`, whoever owns them: only for

@@ -19,7 +19,7 @@ use crate::kernel::process;
 use crate::kernel::signal::{self, SignalFd, SignalSet};
 use crate::kernel::tty::{self, RawMode};
 use crate::kernel::{Error, Result};
-use crate::runtime::{self, ExecPlan, Io, Running, Streams};
+use crate::runtime::{self, ExecPlan, Io, Passed, Running, Streams};
 
 /// A process that was started in a container.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct Beside {
 ///
 /// # Errors
 /// When it cannot be run.
-pub fn exec(plan: &ExecPlan, wanted: Wanted, extra: Vec<OwnedFd>) -> runtime::Result<Beside> {
+pub fn exec(plan: &ExecPlan, wanted: Wanted, extra: Vec<Passed>) -> runtime::Result<Beside> {
     let (streams, ends) = if plan.process.terminal {
         let size = tty::window_size(io::stdin()).ok().map(|size| (size.columns, size.rows));
         (Streams::Terminal { size: size.filter(|size| *size != (0, 0)) }, None)
@@ -54,7 +54,7 @@ pub fn exec(plan: &ExecPlan, wanted: Wanted, extra: Vec<OwnedFd>) -> runtime::Re
 ///
 /// # Errors
 /// When it cannot be run.
-pub fn exec_detached(plan: &ExecPlan, extra: Vec<OwnedFd>) -> runtime::Result<Running> {
+pub fn exec_detached(plan: &ExecPlan, extra: Vec<Passed>) -> runtime::Result<Running> {
     let streams = if plan.process.terminal {
         Streams::Terminal { size: None }
     } else {

@@ -33,14 +33,14 @@ pub mod protocol;
 mod session;
 mod streams;
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::kernel::process::{self, ExitStatus, Fork, Pid};
 use crate::kernel::signal::{self, SignalFd, SignalSet};
 use crate::kernel::{descriptor, memory, prctl, socket};
-use crate::runtime::{self, Created, Host, Io, Plan, Running, Streams};
+use crate::runtime::{self, Created, Host, Io, Passed, Plan, Running, Streams};
 
 use clients::Clients;
 use protocol::{Frame, Hello};
@@ -63,6 +63,13 @@ pub trait Container: Host {
 
     /// The program runs.
     fn started(&mut self, init: Pid);
+
+    /// A descriptor that becomes readable when something beside the container fails.
+    fn watch(&self) -> Option<BorrowedFd<'_>>;
+
+    /// That descriptor is readable: writes down what has happened, and says it for the log. From then on there
+    /// is another descriptor or none.
+    fn watched(&mut self) -> Option<String>;
 
     /// The first run could not be started. Nothing of the container's process is left.
     fn failed(&mut self, failure: &Failure);
@@ -103,8 +110,8 @@ pub struct Failure {
 pub struct Request {
     /// The container's standard streams.
     pub streams: StreamsRequest,
-    /// Further descriptors for the container, from 3 on.
-    pub extra: Vec<OwnedFd>,
+    /// Further descriptors for the container.
+    pub extra: Vec<Passed>,
     /// The log file and its size limit (0: none).
     pub log: Option<(PathBuf, u64)>,
     /// Where attached clients are served.
@@ -222,7 +229,7 @@ impl Beside {
         // The monitor must not keep a file system busy.
         rustix::process::chdir("/").map_err(|e| crate::kernel::Error::path("chdir", "/", e))?;
         let inherited = take_standard_streams(request.streams == StreamsRequest::Inherit)?;
-        close_inherited(&request.extra)?;
+        close_inherited()?;
         Ok(Self {
             signals: SignalFd::new(&SignalSet::all())?,
             listener: socket::listen(&request.socket)?,
@@ -247,7 +254,7 @@ impl Beside {
             memory::release();
             let (status, too_long) = {
                 let mut session = Session::new(self, clients, limit);
-                session.run(&running, &mut ends)
+                session.run(container, &running, &mut ends)
             };
             let next = container.ended(status, too_long);
             remove_cgroup(&running);
@@ -276,7 +283,7 @@ impl Beside {
         &mut self,
         container: &mut dyn Container,
         streams: StreamsRequest,
-        extra: Vec<OwnedFd>,
+        extra: Vec<Passed>,
     ) -> Result<(Running, Ends), Reason> {
         let plan = container.prepare()?;
         let (streams, ends) = match streams {
@@ -339,7 +346,6 @@ fn remove_cgroup(running: &Running) {
 /// # Errors
 /// When no process can be made, or it ends without a word.
 pub fn detach<T>(
-    extra: &[OwnedFd],
     run: impl FnOnce() -> Result<T, Failure>,
     then: impl FnOnce(T),
 ) -> crate::kernel::Result<client::Start> {
@@ -354,7 +360,7 @@ pub fn detach<T>(
             let body = std::panic::AssertUnwindSafe(move || {
                 let _ = rustix::process::setsid();
                 let _ = take_standard_streams(false);
-                let _ = close_inherited(extra);
+                let _ = close_inherited();
                 let (frame, value) = match run() {
                     Ok(value) => (Frame::Started(0), Some(value)),
                     Err(failure) => (Frame::Failed(failure), None),
@@ -394,14 +400,9 @@ fn take_standard_streams(keep: bool) -> crate::kernel::Result<Option<[OwnedFd; 3
     Ok(kept)
 }
 
-/// Closes what the caller of the command left open, except `extra`. rbox itself opens everything
-/// close-on-exec, so a descriptor without that flag is inherited. Held open, it
-/// would keep a pipe of the caller's from ever ending.
-fn close_inherited(extra: &[OwnedFd]) -> crate::kernel::Result<()> {
-    for fd in descriptor::inherited()? {
-        if !extra.iter().any(|keep| keep.as_raw_fd() == fd) {
-            descriptor::close(fd)?;
-        }
-    }
-    Ok(())
+/// Closes what the caller of the command left open. rbox itself opens everything close-on-exec, also its
+/// copies of what the container is to have, so a descriptor without that flag is inherited. Held open,
+/// it would keep a pipe of the caller's from ever ending.
+fn close_inherited() -> crate::kernel::Result<()> {
+    descriptor::inherited()?.into_iter().try_for_each(descriptor::close)
 }

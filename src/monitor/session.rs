@@ -5,8 +5,9 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use super::Beside;
+use super::{Beside, Container};
 use super::clients::{Clients, Wish};
+use super::protocol::Stream;
 use super::streams::{CHUNK, Ends, Got};
 use crate::kernel::poll::{self, Events};
 use crate::kernel::process::{self, ExitStatus};
@@ -36,6 +37,8 @@ enum Source {
     Init,
     Output(usize),
     Input,
+    /// What the owner watches.
+    Owner,
     /// All clients, from here to the end.
     Clients,
 }
@@ -48,10 +51,16 @@ impl<'a> Session<'a> {
 
     /// Stands beside `running` until it has ended and all its output is in the log. The flag says that it ran
     /// longer than it may.
-    pub(super) fn run(&mut self, running: &Running, ends: &mut Ends) -> (ExitStatus, bool) {
+    pub(super) fn run(
+        &mut self,
+        owner: &mut dyn Container,
+        running: &Running,
+        ends: &mut Ends,
+    ) -> (ExitStatus, bool) {
         let mut too_long = false;
         let status = loop {
-            let sources = self.wait(Some((running, ends)));
+            let sources = self.wait(Some((running, ends, owner.watch())));
+            self.tell(owner, &sources);
             if let Some(status) = self.handle(&sources, running, ends) {
                 break status;
             }
@@ -88,7 +97,7 @@ impl<'a> Session<'a> {
     }
 
     /// Waits for the next event; says what the entries of `self.ready` belong to.
-    fn wait(&mut self, run: Option<(&Running, &Ends)>) -> Vec<Source> {
+    fn wait(&mut self, run: Option<(&Running, &Ends, Option<BorrowedFd<'_>>)>) -> Vec<Source> {
         let mut set: Vec<(BorrowedFd<'_>, Events)> = Vec::with_capacity(8);
         let mut sources = Vec::with_capacity(8);
         let mut add = |source, fd, events| {
@@ -96,7 +105,10 @@ impl<'a> Session<'a> {
             set.push((fd, events));
         };
         add(Source::Signals, self.beside.signals.as_fd(), Events::READ);
-        if let Some((running, ends)) = run {
+        if let Some((running, ends, watched)) = run {
+            if let Some(fd) = watched {
+                add(Source::Owner, fd, Events::READ);
+            }
             add(Source::Listener, self.beside.listener.as_fd(), Events::READ);
             add(Source::Init, running.pidfd.as_fd(), Events::READ);
             if !self.clients.hold_output(self.beside.log.as_ref()) {
@@ -139,6 +151,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 Source::Input => self.write_input(ends),
+                Source::Owner => {}
                 Source::Clients => {
                     for (client, wish) in self.serve_clients(at) {
                         self.grant(client, wish, running, ends);
@@ -150,6 +163,18 @@ impl<'a> Session<'a> {
             ends.outputs.remove(which);
         }
         status
+    }
+
+    /// Lets the owner look at what it watches, and logs what it says.
+    fn tell(&mut self, owner: &mut dyn Container, sources: &[Source]) {
+        let at = sources.iter().position(|source| *source == Source::Owner);
+        let ready = at.and_then(|at| self.ready.get(at)).is_some_and(|events| events.any());
+        if ready
+            && let Some(text) = owner.watched()
+            && let Some(log) = &mut self.beside.log
+        {
+            log.append(Stream::Stderr, format!("rbox: {text}\n").as_bytes());
+        }
     }
 
     fn serve_clients(&mut self, from: usize) -> Vec<(u64, Wish)> {

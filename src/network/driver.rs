@@ -30,6 +30,11 @@ pub trait Driver: fmt::Debug {
         None
     }
 
+    /// What has happened, in words, when that descriptor was readable. It is not to be polled again.
+    fn lost(&mut self) -> Option<String> {
+        None
+    }
+
     /// Undoes everything; called when the container has ended, also after a failed setup.
     fn teardown(&mut self);
 }

@@ -177,6 +177,15 @@ impl Driver for Pasta {
         }
     }
 
+    fn lost(&mut self) -> Option<String> {
+        if !matches!(self.state, State::Running { .. }) {
+            return None;
+        }
+        self.state = State::Idle;
+        let _ = fs::remove_file(&self.pid_file);
+        Some(format!("the container has lost its network: {} has ended", self.program.display()))
+    }
+
     fn teardown(&mut self) {
         match std::mem::replace(&mut self.state, State::Idle) {
             State::Idle => return,

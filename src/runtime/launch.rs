@@ -11,7 +11,7 @@
 //! outside of the new one. Then a process in between joins and clones the child
 //! as its sibling, so that the child is the parent's all the same.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
 use crate::kernel::ns::{self, Namespace, NamespaceSet};
 use crate::kernel::process::{self, CloneOptions, ExitStatus, Fork, Pid, wait_pidfd};
@@ -55,8 +55,17 @@ pub enum Streams {
 pub struct Io {
     /// Descriptors 0 to 2.
     pub streams: Streams,
-    /// Descriptors 3 and following, in this order. Nothing else is passed on.
-    pub extra: Vec<OwnedFd>,
+    /// Further descriptors. Nothing else is passed on.
+    pub extra: Vec<Passed>,
+}
+
+/// A descriptor that a program gets beside its standard streams.
+#[derive(Debug)]
+pub struct Passed {
+    /// The number under which the program finds it, from 3 on and used once.
+    pub number: RawFd,
+    /// What it is.
+    pub descriptor: OwnedFd,
 }
 
 /// What the caller does for a container while it is being made.

@@ -31,9 +31,11 @@ pub mod user;
 pub use cgroup::Cgroup;
 pub use error::{Error, HostError, Result};
 pub use exec::exec;
-pub use launch::{Created, ExecPlan, Host, Io, NoHost, Running, Streams, create, create_detached, start_at};
+pub use launch::{
+    Created, ExecPlan, Host, Io, NoHost, Passed, Running, Streams, create, create_detached, start_at,
+};
 pub use plan::{Plan, RootSource};
-pub use spec::{SPEC_VERSION, process_from_spec};
+pub use spec::{KEEP_GROUPS, SPEC_VERSION, keeps_groups, process_from_spec};
 pub use stage::resume;
 pub use user::UserLookup;
 

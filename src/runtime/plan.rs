@@ -69,6 +69,19 @@ impl Plan {
             }
         }
     }
+
+    /// Shows what another container shows in place of new file systems with the names `sources`, which
+    /// belong to a namespace that is shared with it. `namespace` is its mount namespace.
+    pub fn join_mounts(&mut self, sources: &[&str], namespace: &Path) {
+        for mount in &mut self.mounts {
+            if let MountSource::FileSystem { source, .. } = &mount.source
+                && sources.contains(&source.as_str())
+            {
+                let path = mount.destination.clone();
+                mount.source = MountSource::Joined { namespace: namespace.to_owned(), path };
+            }
+        }
+    }
 }
 
 /// What the state document for hooks says.
@@ -200,6 +213,13 @@ pub enum MountSource {
         /// The host file.
         path: PathBuf,
     },
+    /// What another container has mounted, with all below it; no mount where it has none.
+    Joined {
+        /// That container's mount namespace, such as `/proc/PID/ns/mnt`.
+        namespace: PathBuf,
+        /// The path inside of it.
+        path: PathBuf,
+    },
     /// A file system of its own.
     FileSystem {
         /// Its type: `proc`, `tmpfs` …
@@ -269,6 +289,8 @@ pub struct Process {
     pub gid: u32,
     /// Supplementary groups inside.
     pub groups: Vec<u32>,
+    /// Keep the caller's supplementary groups instead.
+    pub keep_groups: bool,
     /// File mode creation mask.
     pub umask: Option<u32>,
     /// Capability sets.
@@ -347,6 +369,8 @@ pub struct CgroupPlan {
     pub path: Option<PathBuf>,
     /// Make none, also where one could be made.
     pub disabled: bool,
+    /// Fail where none can be made, also without settings.
+    pub required: bool,
     /// Controller files and what is written to them, such as `pids.max`.
     pub settings: Vec<(String, String)>,
     /// Whether the spec has rules for devices. In a user namespace no device node can be made,

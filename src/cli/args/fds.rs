@@ -1,21 +1,22 @@
 //! `--preserve-fds` and `--preserve-fd`: descriptors of the caller that go into the container.
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
 use super::csv;
 use crate::cli::error::{CommandError, Result};
 use crate::kernel::descriptor;
+use crate::runtime::Passed;
 
 /// Takes `count` descriptors from 3 on, or those of the list.
 ///
 /// # Errors
 /// When one is not open, or both options are used.
-pub fn preserved(count: u32, listed: &[String]) -> Result<Vec<OwnedFd>> {
+pub fn preserved(count: u32, listed: &[String]) -> Result<Vec<Passed>> {
     let listed = csv::split(listed).map_err(CommandError::new)?;
     if count > 0 && !listed.is_empty() {
         return Err(CommandError::new("cannot specify both --preserve-fds and --preserve-fd"));
     }
-    let (numbers, option): (Vec<RawFd>, _) = if listed.is_empty() {
+    let (mut numbers, option): (Vec<RawFd>, _) = if listed.is_empty() {
         ((3..).take(count as usize).collect(), "preserve-fds")
     } else {
         let parse = |text: &String| {
@@ -32,10 +33,8 @@ pub fn preserved(count: u32, listed: &[String]) -> Result<Vec<OwnedFd>> {
             "file descriptor {missing} is not available - the {option} option requires that file descriptors must be passed"
         )));
     }
-    if numbers.iter().zip(3..).any(|(number, expected)| *number != expected) {
-        return Err(CommandError::new(
-            "not supported yet: --preserve-fd with numbers that do not follow each other from 3 on",
-        ));
-    }
-    Ok(numbers.into_iter().map(descriptor::duplicate).collect::<crate::kernel::Result<_>>()?)
+    numbers.sort_unstable();
+    numbers.dedup();
+    let copy = |number| Ok(Passed { number, descriptor: descriptor::duplicate(number)? });
+    Ok(numbers.into_iter().map(copy).collect::<crate::kernel::Result<_>>()?)
 }

@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::kernel::process::wait_pidfd;
 use crate::monitor::client::{Options, Outcome, Start, Wanted};
 use crate::monitor::{self, beside};
-use crate::runtime::ExecPlan;
+use crate::runtime::{ExecPlan, Passed};
 
 /// Run a process in a running container
 ///
@@ -160,13 +160,11 @@ fn detached(
     containers: &Containers,
     record: &Record,
     plan: &ExecPlan,
-    extra: Vec<std::os::fd::OwnedFd>,
+    extra: Vec<Passed>,
 ) -> Result<ContainerId> {
     let id = ContainerId::random()?;
     let entered = id.clone();
-    let held: Vec<_> = extra.iter().map(std::os::fd::OwnedFd::try_clone).collect::<std::io::Result<_>>()?;
     let start = monitor::detach(
-        &held,
         || {
             let running = beside::exec_detached(plan, extra)
                 .map_err(|error| CommandError::describe_failure(Box::new(error)))?;

@@ -1,7 +1,6 @@
 //! `rbox run`.
 
 use std::io;
-use std::os::fd::OwnedFd;
 
 use crate::cli::args::create::{CreateArgs, request};
 use crate::cli::args::fds;
@@ -17,6 +16,7 @@ use crate::engine::Engine;
 use crate::kernel::tty;
 use crate::monitor::client::Wanted;
 use crate::network::Mode;
+use crate::runtime::Passed;
 
 /// Run a command in a new container
 ///
@@ -116,7 +116,7 @@ fn start(
     created: Created,
     detach: bool,
     attachment: &Attachment,
-    extra: Vec<OwnedFd>,
+    extra: Vec<Passed>,
 ) -> Result<ExitStatus> {
     let Created { record, lock, .. } = created;
     let containers = engine.containers()?;

@@ -68,6 +68,8 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     let reservation = containers.reserve(request.identity.name.as_deref())?;
     let mut host = host::facts(&store, &request, config)?;
     host.joined_host_name = joined.host_name.clone();
+    host.joined_host_pid = joined.host_pid;
+    host.joined_host_network = joined.host_network;
     host.volumes = volumes.table.dir().to_owned();
     host.fresh_volumes.clone_from(&volumes.fresh);
     host.volume_backings.clone_from(&volumes.backings);

@@ -14,6 +14,10 @@ pub(super) struct Joined {
     pub(super) maps: Option<IdMaps>,
     /// The host name of a joined UTS namespace.
     pub(super) host_name: Option<String>,
+    /// The joined pid namespace is the host's.
+    pub(super) host_pid: bool,
+    /// The joined network namespace is the host's.
+    pub(super) host_network: bool,
     /// Containers that must run first.
     pub(super) dependencies: Vec<ContainerId>,
 }
@@ -38,7 +42,8 @@ pub(super) fn resolve(containers: &Containers, request: &mut CreateRequest) -> R
         Ok(record)
     };
     if let NamespaceMode::Container(reference) = &mut request.pid {
-        find(reference, &mut joined)?;
+        let record = find(reference, &mut joined)?;
+        joined.host_pid = follow(containers, &record, |record| &record.namespaces.pid)? == "host";
     }
     if let IpcMode::Container(reference) = &mut request.ipc {
         let record = find(reference, &mut joined)?;
@@ -52,7 +57,8 @@ pub(super) fn resolve(containers: &Containers, request: &mut CreateRequest) -> R
         }
     }
     if let Mode::Container(reference) = &mut request.network.mode {
-        find(reference, &mut joined)?;
+        let record = find(reference, &mut joined)?;
+        joined.host_network = follow(containers, &record, |record| &record.network.mode)? == "host";
     }
     if let NamespaceMode::Container(reference) = &mut request.uts {
         joined.host_name = Some(find(reference, &mut joined)?.network.hostname);
@@ -80,4 +86,14 @@ pub(super) fn resolve(containers: &Containers, request: &mut CreateRequest) -> R
     joined.dependencies.sort();
     joined.dependencies.dedup();
     Ok(joined)
+}
+
+/// The mode of the container at the end of a chain of containers that join each other. The chain ends: a
+/// container joins only those that were there before it.
+fn follow(containers: &Containers, record: &Record, mode: fn(&Record) -> &String) -> Result<String> {
+    let mut record = record.clone();
+    while let Some(id) = mode(&record).strip_prefix("container:") {
+        record = containers.lookup(id)?;
+    }
+    Ok(mode(&record).clone())
 }

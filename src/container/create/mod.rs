@@ -27,7 +27,7 @@ mod words;
 pub use build::{Created, create};
 pub use extras::Extras;
 pub use request::{
-    CreateRequest, EnvRequest, Identity, ImageVolumes, Init, IpcMode, LogRequest, NamespaceMode,
+    CgroupMode, CreateRequest, EnvRequest, Identity, ImageVolumes, Init, IpcMode, LogRequest, NamespaceMode,
     RestartPolicy, RootFs, SeccompChoice, Security, Systemd, Ulimit, UserNsMode, UserRequest,
 };
 

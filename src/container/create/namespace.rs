@@ -2,7 +2,7 @@
 
 use std::path::{Component, PathBuf};
 
-use super::{IpcMode, NamespaceMode};
+use super::{CgroupMode, IpcMode, NamespaceMode};
 use crate::container::{Error, Result};
 
 /// Reads a mode of `--pid`, `--uts` or `--cgroupns`.
@@ -44,6 +44,36 @@ pub fn parse_ipc(text: &str) -> Result<IpcMode> {
         NamespaceMode::Container(id) => IpcMode::Container(id),
         NamespaceMode::Path(path) => IpcMode::Path(path),
     })
+}
+
+/// Reads the mode of `--cgroups`.
+///
+/// # Errors
+/// In podman's words.
+pub fn parse_cgroups(text: &str) -> Result<CgroupMode> {
+    match text {
+        "" | "default" | "enabled" => Ok(CgroupMode::Enabled),
+        "no-conmon" => Ok(CgroupMode::NoConmon),
+        "disabled" => Ok(CgroupMode::Disabled),
+        "split" => Ok(CgroupMode::Split),
+        _ => Err(Error::Invalid {
+            what: "invalid cgroup mode, must be one of: \"disabled\", \"enabled\", \"no-conmon\", \"split\""
+                .to_owned(),
+        }),
+    }
+}
+
+impl CgroupMode {
+    /// The text form, as `inspect` shows it.
+    #[must_use]
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Enabled => "default",
+            Self::NoConmon => "no-conmon",
+            Self::Disabled => "disabled",
+            Self::Split => "split",
+        }
+    }
 }
 
 fn requires(mode: &str, value: &str) -> Result<()> {

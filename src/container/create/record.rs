@@ -187,7 +187,7 @@ fn namespaces(request: &CreateRequest, joined: &Joined) -> Namespaces {
         ipc: request.ipc.text(),
         uts: request.uts.text(),
         cgroup: request.cgroupns.text(),
-        cgroups: request.cgroups.clone().unwrap_or_else(|| "default".to_owned()),
+        cgroups: request.cgroups.text().to_owned(),
     }
 }
 

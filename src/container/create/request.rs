@@ -114,7 +114,7 @@ pub struct CreateRequest {
     /// `--log-driver`, `--log-opt`
     pub log: LogRequest,
     /// `--cgroups`
-    pub cgroups: Option<String>,
+    pub cgroups: CgroupMode,
     /// `--sdnotify`
     pub sd_notify: Option<String>,
     /// `-a` streams, for `inspect`.
@@ -344,6 +344,21 @@ pub enum NamespaceMode {
     Container(String),
     /// A namespace file.
     Path(PathBuf),
+}
+
+/// Which cgroups are made for a container.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CgroupMode {
+    /// One for the container, where the user may make one.
+    #[default]
+    Enabled,
+    /// The same: a monitor never has one of its own.
+    NoConmon,
+    /// None: the container stays in the cgroup of its monitor.
+    Disabled,
+    /// The caller's is split in one for the monitor and one for the container.
+    Split,
 }
 
 /// The IPC namespace mode.

@@ -5,6 +5,8 @@
 //! On hosts with version 1 or both, and where nothing is delegated to the user,
 //! there is none. Limits are an error then: they are never silently ignored.
 
+mod split;
+
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,6 +19,8 @@ use crate::kernel::{self, path::RootDir};
 
 use super::error::{Error, Result};
 use super::plan::Plan;
+
+pub use split::Split;
 
 const MOUNT: &str = "/sys/fs/cgroup";
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
@@ -130,7 +134,7 @@ pub(super) fn create(plan: &Plan) -> Result<Option<Cgroup>> {
     let made = make(plan);
     match made {
         Ok(cgroup) => Ok(Some(cgroup)),
-        Err(_) if plan.cgroup.settings.is_empty() => Ok(None),
+        Err(_) if plan.cgroup.settings.is_empty() && !plan.cgroup.required => Ok(None),
         Err(error) => Err(error),
     }
 }

@@ -21,6 +21,16 @@ use super::plan::{Identity, Plan, Process, RootSource};
 /// The newest version of the runtime spec that rbox follows.
 pub const SPEC_VERSION: &str = "1.3.0";
 
+/// The annotation, crun's, by which a process keeps the caller's supplementary groups instead of getting those
+/// of its user: files of the host that the caller may open by such a group stay open to it.
+pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
+/// Whether the annotations ask for the caller's groups.
+#[must_use]
+pub fn keeps_groups<'a>(annotations: impl IntoIterator<Item = (&'a String, &'a String)>) -> bool {
+    annotations.into_iter().any(|(key, value)| key == KEEP_GROUPS && value != "0")
+}
+
 impl Plan {
     /// Makes the plan of `spec`, whose relative paths are relative to `bundle`.
     /// `root` replaces the spec's own root directory, if given.
@@ -39,6 +49,7 @@ impl Plan {
         };
         process.seccomp = linux.seccomp().as_ref().map(super::seccomp::compile_spec).transpose()?;
         process.personality = linux::personality(linux);
+        process.keep_groups = keeps_groups(spec.annotations().iter().flatten());
         let own_uts = namespaces.uts != super::plan::Membership::Host;
         Ok(Self {
             root: root_source(spec, bundle, root)?,

@@ -40,6 +40,7 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
             .flatten()
             .map(|gid| id("process.user.additionalGids", *gid))
             .collect::<Result<_>>()?,
+        keep_groups: false,
         umask: user.umask(),
         capabilities: capabilities(spec.capabilities().as_ref()),
         limits: limits(spec)?,

@@ -18,6 +18,7 @@ pub(super) fn cgroup(linux: &Linux) -> Result<CgroupPlan> {
     Ok(CgroupPlan {
         path,
         disabled: false,
+        required: false,
         settings: resources.map(settings).transpose()?.unwrap_or_default(),
         device_rules: resources
             .and_then(|resources| resources.devices().as_ref())

@@ -7,16 +7,16 @@ use rustix::fs::{FileType, OFlags};
 use crate::kernel::{self, process, socket};
 
 use super::super::error::Result;
-use super::super::launch::Streams;
+use super::super::launch::{Passed, Streams};
 use super::{Stage, StartSignal};
 
 impl Stage<'_> {
-    /// Puts the streams on 0 to 2 and the extra descriptors on 3 and following.
+    /// Puts the streams on 0 to 2 and the extra descriptors on their numbers.
     ///
     /// Sources and targets may overlap in any way: everything that is still
     /// needed moves above all targets first.
     pub(super) fn arrange_descriptors(&mut self) -> Result<()> {
-        let first_free = 3 + self.extra.len() as RawFd;
+        let first_free = self.kept.last().map_or(3, |last| last + 1);
         move_up(&mut self.channel, first_free)?;
         if let StartSignal::Listener(listener) = &mut self.start {
             move_up(listener, first_free)?;
@@ -29,24 +29,31 @@ impl Stage<'_> {
         for tree in self.trees.descriptors() {
             move_up(tree, first_free)?;
         }
-        for descriptor in &mut self.extra {
-            move_up(descriptor, first_free)?;
+        for passed in &mut self.extra {
+            move_up(&mut passed.descriptor, first_free)?;
         }
         if let Streams::Given { stdin, stdout, stderr } = &self.streams {
             for (target, stream) in [stdin, stdout, stderr].into_iter().enumerate() {
                 place(stream, target as RawFd)?;
             }
         }
-        for (index, descriptor) in self.extra.iter().enumerate() {
-            place(descriptor, 3 + index as RawFd)?;
+        for passed in &self.extra {
+            place(&passed.descriptor, passed.number)?;
         }
         // What is left of the parent's, such as a log file, must not pass the exec, nor reach a hook.
-        Ok(process::close_range_cloexec(first_free as u32)?)
+        self.close_descriptors()
     }
 
     /// Marks everything but the program's own descriptors close-on-exec.
     pub(super) fn close_descriptors(&self) -> Result<()> {
-        Ok(process::close_range_cloexec(3 + self.extra_count as u32)?)
+        let mut first = 3;
+        for kept in self.kept.iter().map(|number| number.cast_unsigned()) {
+            if first < kept {
+                process::close_range_cloexec(first, kept - 1)?;
+            }
+            first = kept + 1;
+        }
+        Ok(process::close_range_cloexec(first, u32::MAX)?)
     }
 
     /// Gives pipes and sockets on 0 to 2 to the program's user, so that it can
@@ -63,6 +70,13 @@ impl Stage<'_> {
         }
         Ok(())
     }
+}
+
+/// The numbers that the program's descriptors get, sorted.
+pub(super) fn numbers(extra: &[Passed]) -> Vec<RawFd> {
+    let mut numbers: Vec<RawFd> = extra.iter().map(|passed| passed.number).collect();
+    numbers.sort_unstable();
+    numbers
 }
 
 /// Moves a descriptor to a number that is at least `least`.

@@ -57,7 +57,8 @@ impl Stage<'_> {
         // The groups are exactly the asked ones: a group of the caller that is left would
         // open her files, a missing primary group would defeat denials by group (CVE-2022-2989).
         let process = &self.process;
-        match cred::set_groups(&process.groups) {
+        let groups = if process.keep_groups { Ok(()) } else { cred::set_groups(&process.groups) };
+        match groups {
             // Root may always do this, but not in a namespace whose maker had no right to drop groups.
             Err(error) if error.errno() == Some(libc::EPERM) => {
                 if process.groups.iter().any(|gid| *gid != process.gid) {

@@ -7,6 +7,7 @@
 //! only by an exec or by `exit_now`. Paths below the root are resolved in the
 //! root, by handles; no path of the image is ever resolved on the host.
 
+mod borrow;
 mod copy_up;
 mod descriptors;
 mod devices;
@@ -22,7 +23,7 @@ mod terminal;
 mod trees;
 
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use crate::kernel::idmap::IdMaps;
@@ -31,7 +32,7 @@ use crate::kernel::prctl;
 use crate::kernel::process::exit_now;
 
 use super::error::Result;
-use super::launch::Streams;
+use super::launch::{Passed, Streams};
 use super::plan::{Plan, Process, UserNamespace};
 use super::protocol::{self, Command, Kind};
 use super::steps::{self, Step};
@@ -63,9 +64,9 @@ pub(super) struct Stage<'a> {
     channel: OwnedFd,
     start: StartSignal,
     streams: Streams,
-    extra: Vec<OwnedFd>,
-    /// How many descriptors from 3 on are the program's.
-    extra_count: usize,
+    extra: Vec<Passed>,
+    /// The numbers above 2 that are the program's, sorted.
+    kept: Vec<RawFd>,
     /// Maps of the user namespace, as far as they are known.
     maps: Option<IdMaps>,
     protection: Protection,
@@ -95,7 +96,7 @@ pub(super) struct Setup<'a> {
     pub(super) channel: OwnedFd,
     pub(super) start: StartSignal,
     pub(super) streams: Streams,
-    pub(super) extra: Vec<OwnedFd>,
+    pub(super) extra: Vec<Passed>,
     pub(super) maps: Option<IdMaps>,
     pub(super) protection: Protection,
     pub(super) trees: Trees,
@@ -109,7 +110,7 @@ impl<'a> Stage<'a> {
             channel: setup.channel,
             start: setup.start,
             streams: setup.streams,
-            extra_count: setup.extra.len(),
+            kept: descriptors::numbers(&setup.extra),
             extra: setup.extra,
             maps: setup.maps,
             protection: setup.protection,

@@ -54,6 +54,10 @@ impl Stage<'_> {
                 let tree = self.copy_of(path)?;
                 self.attach(mount, "copy", &tree)
             }
+            MountSource::Joined { .. } => match self.trees.take(Place::Mount(index)) {
+                Some(tree) => self.attach(mount, "bind", &tree),
+                None => Ok(()),
+            },
             MountSource::FileSystem { kind, source, options } => {
                 let context = FileSystemContext::open(&c_text(kind)?)?;
                 context.set(c"source", &c_text(source)?)?;
@@ -252,6 +256,15 @@ pub(super) fn is_dir(fd: impl AsFd) -> Result<bool> {
 fn file_system(fd: BorrowedFd<'_>) -> Result<u64> {
     let stat = rustix::fs::fstatfs(fd).map_err(|errno| kernel::Error::call("fstatfs", "", errno))?;
     Ok(stat.f_type as u64)
+}
+
+/// The host's /proc, which this process goes on seeing until it enters the root.
+pub(super) fn host_procfs() -> Result<OwnedFd> {
+    let procfs = open_host(Path::new("/proc"))?;
+    if file_system(procfs.as_fd())? != PROC_SUPER_MAGIC {
+        return Err(Error::invalid("the host's `/proc`", "it is no proc file system"));
+    }
+    Ok(procfs)
 }
 
 /// A handle by which paths below a mounted tree are reached.

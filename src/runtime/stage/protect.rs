@@ -120,7 +120,7 @@ struct Luggage {
     wait_on_channel: bool,
     terminal: bool,
     terminal_size: Option<(u16, u16)>,
-    extra: usize,
+    extra: Vec<RawFd>,
     trees: Vec<(Place, RawFd)>,
     maps: Option<IdMaps>,
     outer_pid: u32,
@@ -159,7 +159,7 @@ impl Stage<'_> {
                 Streams::Terminal { size } => size,
                 Streams::Inherit | Streams::Given { .. } => None,
             },
-            extra: self.extra_count,
+            extra: self.kept.clone(),
             trees: self.trees.pack(pass)?,
             maps: self.maps.clone(),
             outer_pid: self.outer_pid,
@@ -236,7 +236,7 @@ fn run(luggage: Luggage) -> ! {
         protection: Protection::Unneeded,
         trees: Trees::unpack(luggage.trees, adopt),
     });
-    stage.extra_count = luggage.extra;
+    stage.kept = luggage.extra;
     stage.outer_pid = luggage.outer_pid;
     stage.run_after(Step::ProtectExecutable)
 }

@@ -8,18 +8,25 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use crate::kernel::mount::{self, Attributes, FileSystemContext};
 
 use super::super::error::{Error, Result};
+use super::super::plan::Membership;
 use super::{Stage, devices, mounts};
 
 impl Stage<'_> {
     /// Writes kernel parameters through a procfs that nobody else has seen: one
-    /// mounted in the root could be a fake (CVE-2019-16884 and its successors).
+    /// mounted in the root could be a fake (CVE-2019-16884 and its successors). Whose pid namespace is the
+    /// host's may not mount one, and takes the host's: what is written goes to the namespaces of the writer.
     pub(super) fn set_kernel_parameters(&self) -> Result<()> {
         let plan = self.plan();
         if plan.sysctls.is_empty() {
             return Ok(());
         }
-        let procfs =
-            FileSystemContext::open(c"proc")?.mount(mount::NO_SUID | mount::NO_DEV | mount::NO_EXEC)?;
+        let flags = mount::NO_SUID | mount::NO_DEV | mount::NO_EXEC;
+        let procfs = match FileSystemContext::open(c"proc")?.mount(flags) {
+            Err(error) if error.errno() == Some(libc::EPERM) && plan.namespaces.pid != Membership::New => {
+                mounts::host_procfs()?
+            }
+            mounted => mounted?,
+        };
         for (name, value) in &plan.sysctls {
             write_parameter(&procfs, name, value).map_err(|source| Error::Step {
                 doing: format!("cannot set kernel parameter `{name}` to `{value}`"),

@@ -4,6 +4,8 @@
 //! sources of bind mounts; where it has her id but not as root, it needs the group of every directory above
 //! them too. There the parent, who may, opens them in a mount namespace of its own before it makes the child,
 //! and hands over detached trees.
+//!
+//! The same goes for what another container has mounted, of which only its own mount namespace can give a copy.
 
 use std::os::fd::{AsFd as _, OwnedFd, RawFd};
 
@@ -19,7 +21,7 @@ use super::super::error::Result;
 use super::super::plan::{Mount, MountSource, Plan, RootSource, UserNamespace};
 use super::mounts::{clone_source, is_dir, tree_root};
 use super::rootfs::{mount_overlay, open_host};
-use super::{copy_up, identity};
+use super::{borrow, copy_up, identity};
 
 /// Where a prepared tree belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,17 +64,18 @@ impl Trees {
 /// # Errors
 /// When a source cannot be opened.
 pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
+    let mut trees = joined(plan)?;
     let maps = match &plan.namespaces.user {
-        UserNamespace::Host => return Ok(Trees::default()),
+        UserNamespace::Host => return Ok(Trees(trees)),
         UserNamespace::New(maps) if to_outside(&maps.uid, 0) == Some(kernel::cred::effective_uid()) => {
-            return Ok(Trees::default());
+            return Ok(Trees(trees));
         }
         UserNamespace::New(maps) => Some(maps),
         UserNamespace::Join(_) => None,
     };
     if ns::unshare(NamespaceSet::default().with(Namespace::Mount)).is_err() {
         // It has no right to mount; maybe the child reaches everything all the same.
-        return Ok(Trees::default());
+        return Ok(Trees(trees));
     }
     // What the host mounts later still arrives here.
     mount::make_all(mount::SLAVE)?;
@@ -80,7 +83,7 @@ pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
         RootSource::Bind(path) => mount::clone_tree(open_host(path)?, c"", true)?,
         RootSource::Overlay(overlay) => mount_overlay(overlay)?,
     };
-    let mut trees = vec![(Place::Root, root)];
+    trees.push((Place::Root, root));
     for (index, mount) in plan.mounts.iter().enumerate() {
         match &mount.source {
             MountSource::Bind { path, recursive } => {
@@ -93,10 +96,26 @@ pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
                 trees.push((Place::Mount(index), clone_source(&source, path, *recursive)?));
             }
             MountSource::Overlay(overlay) => trees.push((Place::Mount(index), mount_overlay(overlay)?)),
-            MountSource::Copy { .. } | MountSource::FileSystem { .. } | MountSource::Cgroup => {}
+            MountSource::Copy { .. }
+            | MountSource::Joined { .. }
+            | MountSource::FileSystem { .. }
+            | MountSource::Cgroup => {}
         }
     }
     Ok(Trees(trees))
+}
+
+/// What other containers give.
+fn joined(plan: &Plan) -> Result<Vec<(Place, OwnedFd)>> {
+    let mut trees = Vec::new();
+    for (index, mount) in plan.mounts.iter().enumerate() {
+        if let MountSource::Joined { namespace, path } = &mount.source
+            && let Some(tree) = borrow::borrow(namespace, path)?
+        {
+            trees.push((Place::Mount(index), tree));
+        }
+    }
+    Ok(trees)
 }
 
 /// Gives what the container shall own an owner whom it knows: only then can it give it to its user.

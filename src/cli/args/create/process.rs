@@ -179,12 +179,10 @@ fn user(args: &ProcessArgs) -> Result<UserRequest> {
             "the '--group-add keep-groups' option is not allowed with any other --group-add options",
         ));
     }
-    if keep_groups {
-        return Err(CommandError::new("not supported yet: --group-add keep-groups"));
-    }
     Ok(UserRequest {
         user: args.user.clone(),
-        groups,
+        groups: if keep_groups { Vec::new() } else { groups },
+        keep_groups,
         passwd_entry: args.passwd_entry.clone(),
         group_entry: args.group_entry.clone(),
         host_users: csv::split(&args.hostuser).map_err(CommandError::new)?,

@@ -7,7 +7,7 @@
 use super::super::csv;
 use super::{CreateArgs, identity, network, process, security, storage};
 use crate::cli::error::{CommandError, Result};
-use crate::container::create::{self, CreateRequest, Systemd};
+use crate::container::create::{self, CreateRequest, Systemd, namespace};
 use crate::engine::Engine;
 use crate::network::{Mode, port};
 
@@ -27,7 +27,9 @@ pub fn request(engine: &Engine, args: &CreateArgs) -> Result<CreateRequest> {
         identity: identity::request(&args.identity)?,
         network: network::request(&args.network, config)?,
         log: identity::log(&args.identity, config)?,
-        cgroups: args.resources.cgroups.clone(),
+        cgroups: namespace::parse_cgroups(
+            args.resources.cgroups.as_deref().unwrap_or(&config.containers.cgroups),
+        )?,
         sd_notify: args.resources.sdnotify.clone(),
         publish_all: args.network.publish_all,
         hostname: args.network.hostname.clone().filter(|name| !name.is_empty()),
@@ -123,10 +125,5 @@ fn check(args: &CreateArgs, request: &CreateRequest) -> Result<()> {
     if !csv::split(&args.storage.device_cgroup_rule).map_err(CommandError::new)?.is_empty() {
         return fail("device cgroup rules are not supported in rootless mode or in a user namespace");
     }
-    match args.resources.cgroups.as_deref() {
-        None | Some("" | "enabled" | "no-conmon" | "disabled" | "split") => Ok(()),
-        Some(_) => {
-            fail("invalid cgroup mode, must be one of: \"disabled\", \"enabled\", \"no-conmon\", \"split\"")
-        }
-    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use crate::cli::exit::ExitStatus;
 use crate::kernel::process::{Pid, adopt_descriptor};
 use crate::kernel::{file, socket};
 use crate::runtime::instance::{Record, Reservation};
-use crate::runtime::{self, Io, NoHost, Plan, Streams};
+use crate::runtime::{self, Io, NoHost, Passed, Plan, Streams};
 
 /// The largest spec that is read.
 const MAX_SPEC: u64 = 64 << 20;
@@ -164,15 +164,16 @@ fn io(plan: &Plan, preserve_fds: u32) -> Result<Io> {
 }
 
 /// The caller's descriptors from 3 on.
-pub(super) fn preserved(count: u32) -> Result<Vec<OwnedFd>> {
+pub(super) fn preserved(count: u32) -> Result<Vec<Passed>> {
     if count > 1024 {
         return Err(CommandError::new("--preserve-fds is above 1024"));
     }
     (3..3 + count as i32)
         .map(|number| {
-            adopt_descriptor(number).map_err(|error| {
+            let descriptor = adopt_descriptor(number).map_err(|error| {
                 CommandError::from(error).context(format!("--preserve-fds: descriptor {number}"))
-            })
+            })?;
+            Ok(Passed { number, descriptor })
         })
         .collect()
 }

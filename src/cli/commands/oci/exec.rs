@@ -70,6 +70,7 @@ pub(super) fn exec(context: &mut Context, args: &ExecArgs) -> Result<ExitStatus>
     let target = record.open()?.ok_or_else(|| Error::Stopped { id: args.id.clone() })?;
     let spec = instances.spec(&args.id)?;
     let mut process = process(args, spec.process().clone())?;
+    process.keep_groups = runtime::keeps_groups(spec.annotations().iter().flatten());
     let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     process.seccomp = filter.map(seccomp::compile_spec).transpose()?;
     let streams = if process.terminal {

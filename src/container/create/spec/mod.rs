@@ -86,6 +86,10 @@ pub struct HostFacts {
     pub volume_backings: Vec<(String, Backing)>,
     /// Host names of containers whose UTS namespace is joined.
     pub joined_host_name: Option<String>,
+    /// The pid namespace that is joined is the host's.
+    pub joined_host_pid: bool,
+    /// The network namespace that is joined is the host's.
+    pub joined_host_network: bool,
 }
 
 /// The spec and what belongs to it.
@@ -197,5 +201,7 @@ fn annotations(input: &SpecInput<'_>) -> std::collections::HashMap<String, Strin
         let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
         (key.to_owned(), value.to_owned())
     });
-    configured.chain(input.request.annotations.clone()).collect()
+    let keep = (crate::runtime::KEEP_GROUPS.to_owned(), "1".to_owned());
+    let kept = input.request.user.keep_groups.then_some(keep);
+    configured.chain(kept).chain(input.request.annotations.clone()).collect()
 }

@@ -85,7 +85,11 @@ fn mount(kind: &str, source: impl AsRef<Path>, target: impl AsRef<Path>, options
 
 /// Whether the container may mount a sysfs: it shows the network, so that must be the container's own.
 pub(super) fn own_sysfs(input: &SpecInput<'_>) -> bool {
-    matches!(input.request.network.mode, Mode::Pasta(_) | Mode::None | Mode::Container(_))
+    match input.request.network.mode {
+        Mode::Pasta(_) | Mode::None => true,
+        Mode::Container(_) => !input.host.joined_host_network,
+        _ => false,
+    }
 }
 
 /// The kernel's file systems.
@@ -127,7 +131,7 @@ fn base(input: &SpecInput<'_>) -> Vec<SpecMount> {
 }
 
 fn proc(input: &SpecInput<'_>) -> SpecMount {
-    if input.request.pid == NamespaceMode::Host {
+    if input.request.pid == NamespaceMode::Host || input.host.joined_host_pid {
         // A proc of another pid namespace cannot be mounted from a user namespace below it.
         return mount("bind", "/proc", "/proc", &["rbind", "rprivate", "nosuid", "noexec", "nodev"]);
     }
