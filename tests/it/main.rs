@@ -25,6 +25,7 @@ mod run_basic;
 mod run_confinement;
 mod run_files;
 mod run_identity;
+mod run_namespaces;
 mod run_network;
 mod run_process;
 mod unshare;

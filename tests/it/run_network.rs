@@ -236,3 +236,24 @@ fn options_of_pasta_reach_it() {
         env.fails(code, ["run", "--rm", "--network", network, IMAGE, "true"]);
     }
 }
+
+#[test]
+fn the_end_of_pasta_is_told_and_the_container_stays() {
+    let env = loaded("net-lost");
+    env.ok(["run", "-d", "--name", "c", IMAGE, "sleep", "1000"]);
+    let id = env.ok(["inspect", "--format", "{{.Id}}", "c"]);
+    let state = env.data().join("containers").join(&id).join("state.json");
+    let state: serde_json::Value = serde_json::from_slice(&fs::read(state).unwrap()).unwrap();
+    let pid = i32::try_from(state["network"]["helper"]["pid"].as_i64().unwrap()).unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    let shown = || env.ok(["inspect", "--format", "{{.State.Status}} {{.State.Error}}", "c"]);
+    wait_until("the loss is shown", || shown().contains("has lost its network"));
+    assert!(shown().starts_with("running the container has lost its network: "), "{}", shown());
+    assert!(env.run(["logs", "c"]).stderr.contains("has lost its network"));
+    assert_eq!(env.ok(["exec", "c", "echo", "alive"]), "alive");
+    // The next run has a network again, and no error.
+    env.ok(["restart", "-t", "0", "c"]);
+    assert_eq!(shown(), "running ");
+    assert!(env.ok(["exec", "c", "ip", "-o", "addr"]).lines().count() > 2);
+}
