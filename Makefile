@@ -21,7 +21,7 @@ test: ## install what the tests need and run all of them as an unprivileged user
 	tests/setup all
 	tests/run
 
-test-faults: ## the whole of the fault-injection sweeps (root, slow)
+test-faults: ## every point of the crash and error sweeps (root, about an hour)
 	tests/setup all
 	tests/run --faults
 

@@ -1,7 +1,8 @@
 //! Further processes in running containers.
 //!
 //! `DATA/containers/ID/exec/EXEC/exec_pid` says that one runs, as a [`ProcessRef`]. Whoever reads the directory
-//! judges each entry against the kernel and removes what is stale, so entries cannot pile up.
+//! judges each entry against the kernel and removes what is stale, so entries cannot pile up. Entries are for
+//! `inspect` only: where one cannot be written, as on a full disk, the process runs without.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -125,18 +126,13 @@ impl Containers {
         Ok(process)
     }
 
-    /// Notes that `pid` runs in a container.
-    ///
-    /// # Errors
-    /// When the files cannot be written.
-    pub fn enter_exec(&self, record: &Record, id: ContainerId, pid: Pid) -> Result<ExecEntry> {
+    /// Notes that `pid` runs in a container, if there is room for that.
+    #[must_use]
+    pub fn enter_exec(&self, record: &Record, id: ContainerId, pid: Pid) -> Option<ExecEntry> {
         let dir = self.exec_dir(&record.id).join(id.as_str());
-        make_dir(&dir)?;
         let entry = ExecEntry { id, dir, owner: std::process::id() };
-        let text = serde_json::to_vec(&ProcessRef::of(pid)?).expect("numbers are always JSON");
-        let mode = Mode::RUSR | Mode::WUSR;
-        file::write_atomic(&entry.dir, OsStr::new("exec_pid"), &text, mode, Durability::None)?;
-        Ok(entry)
+        // What a failure leaves goes with the entry.
+        write_exec_entry(&entry, pid).ok().map(|()| entry)
     }
 
     fn exec_dir(&self, id: &ContainerId) -> PathBuf {
@@ -163,6 +159,14 @@ impl Containers {
         running.sort();
         running
     }
+}
+
+/// Writes what says that `pid` runs.
+fn write_exec_entry(entry: &ExecEntry, pid: Pid) -> Result<()> {
+    make_dir(&entry.dir)?;
+    let text = serde_json::to_vec(&ProcessRef::of(pid)?).expect("numbers are always JSON");
+    let mode = Mode::RUSR | Mode::WUSR;
+    Ok(file::write_atomic(&entry.dir, OsStr::new("exec_pid"), &text, mode, Durability::None)?)
 }
 
 /// Sets variables, each of which replaces one of the same name.

@@ -28,6 +28,12 @@ pub enum Error {
         /// Why not.
         problem: String,
     },
+    /// What the kernel's overlay can do could not be found out this time.
+    #[error("cannot find out whether overlay works here: {problem}")]
+    Trial {
+        /// What came in between.
+        problem: String,
+    },
     /// A record that cannot be understood.
     #[error("the record {} is damaged: {problem}", path.display())]
     Record {
@@ -140,9 +146,11 @@ impl Error {
             }
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::Newer { .. } | Self::Unsupported(_) => ErrorKind::Unsupported,
-            Self::Record { .. } | Self::Unpack { .. } | Self::Input { .. } | Self::Incomplete { .. } => {
-                ErrorKind::Internal
-            }
+            Self::Trial { .. }
+            | Self::Record { .. }
+            | Self::Unpack { .. }
+            | Self::Input { .. }
+            | Self::Incomplete { .. } => ErrorKind::Internal,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A child process makes a user and a mount namespace of its own, mounts a small overlay on the store's
 //! file system and does to it what containers do: look up through whiteouts, delete, replace a deleted
-//! directory. The answer is kept in `probe/overlay.json` for the kernel and file system that gave it.
+//! directory. The answer is kept in `probe/overlay.json` for the kernel and file system that gave it. A failure
+//! that says nothing about them (a full disk, no free descriptor) is an error, and the next command tries anew.
 
 use std::ffi::CStr;
 use std::fs::File;
@@ -11,6 +12,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, XattrFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::Store;
@@ -103,6 +105,11 @@ struct Probe {
 /// What the trial found: the abilities of the kernel, or why its overlay will not do.
 type Answer = std::result::Result<Abilities, String>;
 
+/// What the child's answer begins with: overlay works, it does not, nothing was found out.
+const YES: &str = "yes:";
+const NO: &str = "no:";
+const UNKNOWN: &str = "unknown:";
+
 /// What overlay can do beyond what is needed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Abilities {
@@ -187,15 +194,15 @@ impl Store {
             return Ok(probe);
         }
         let answer = self.try_overlay()?;
-        self.keep_probe(Probe::new(kernel, stat.st_dev, answer))
+        Ok(self.keep_probe(Probe::new(kernel, stat.st_dev, answer)))
     }
 
-    fn keep_probe(&self, probe: Probe) -> Result<Probe> {
+    /// Keeps the answer if that is possible: without room for it, it is found out again.
+    fn keep_probe(&self, probe: Probe) -> Probe {
         let bytes = serde_json::to_vec(&probe).expect("text and numbers serialise");
         let (mode, dir) = (Mode::RUSR | Mode::WUSR, self.data().join("probe"));
-        file::write_atomic(&dir, "overlay.json".as_ref(), &bytes, mode, Durability::None)
-            .map_err(Error::kernel("keep the answer about overlay"))?;
-        Ok(probe)
+        let _ = file::write_atomic(&dir, "overlay.json".as_ref(), &bytes, mode, Durability::None);
+        probe
     }
 
     /// Tries overlay in a child.
@@ -208,11 +215,11 @@ impl Store {
                 drop(reader);
                 let answer = match try_in_namespaces(&stage.path) {
                     Ok(Abilities { data_only, one_by_one }) => {
-                        format!("yes{}{}", u8::from(data_only), u8::from(one_by_one))
+                        format!("{YES}{}{}", u8::from(data_only), u8::from(one_by_one))
                     }
-                    Err(problem) => problem,
+                    Err(Problem { text, passing: false }) => format!("{NO}{text}"),
+                    Err(Problem { text, passing: true }) => format!("{UNKNOWN}{text}"),
                 };
-                // The parent takes silence for a refusal.
                 let _ = File::from(writer).write_all(answer.as_bytes());
                 process::exit_now(0)
             }
@@ -222,15 +229,16 @@ impl Store {
                 let read = File::from(reader).read_to_string(&mut answer);
                 process::wait_pidfd(&pidfd).map_err(Error::kernel("try out overlay"))?;
                 read.map_err(|e| failed("read", self.data(), e))?;
-                let yes = answer.strip_prefix("yes").map(str::as_bytes);
-                if let Some([data_only, one_by_one]) = yes {
-                    return Ok(Ok(Abilities {
-                        data_only: *data_only == b'1',
-                        one_by_one: *one_by_one == b'1',
-                    }));
+                if let Some([data_only, one_by_one]) = answer.strip_prefix(YES).map(str::as_bytes) {
+                    let (data_only, one_by_one) = (*data_only == b'1', *one_by_one == b'1');
+                    return Ok(Ok(Abilities { data_only, one_by_one }));
                 }
-                let problem = if answer.is_empty() { "the trial ended early" } else { &answer };
-                Ok(Err(format!("{problem}, on {}", self.filesystem()?)))
+                if let Some(problem) = answer.strip_prefix(NO) {
+                    return Ok(Err(format!("{problem}, on {}", self.filesystem()?)));
+                }
+                // Killed, or out of something that the next attempt may have.
+                let problem = answer.strip_prefix(UNKNOWN).unwrap_or("the trial ended early");
+                Err(Error::Trial { problem: problem.to_owned() })
             }
         }
     }
@@ -259,18 +267,50 @@ impl Store {
     }
 }
 
-/// A failed step of the trial, as text.
-type Trial<T> = std::result::Result<T, String>;
+/// A failed step of the trial.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    pub(super) text: String,
+    /// It says nothing about what the kernel and the file system can do.
+    pub(super) passing: bool,
+}
 
-fn step<T, E: std::fmt::Display>(what: &str) -> impl Fn(std::result::Result<T, E>) -> Trial<T> {
-    move |result| result.map_err(|e| format!("{what}: {e}"))
+type Trial<T> = std::result::Result<T, Problem>;
+
+impl Problem {
+    pub(super) fn of_call(what: &str, error: &std::io::Error) -> Self {
+        let passing = [
+            Errno::IO,
+            Errno::NOSPC,
+            Errno::DQUOT,
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::INTR,
+            Errno::AGAIN,
+        ];
+        let passing = passing.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()));
+        Self { text: format!("{what}: {error}"), passing }
+    }
+
+    fn lasting(text: &str) -> Self {
+        Self { text: text.to_owned(), passing: false }
+    }
+}
+
+fn step<T, E: Into<std::io::Error>>(what: &str) -> impl Fn(std::result::Result<T, E>) -> Trial<T> {
+    move |result| result.map_err(|e| Problem::of_call(what, &e.into()))
+}
+
+fn kernel_step(what: &str) -> impl Fn(kernel::Error) -> Problem {
+    move |e| Problem::of_call(what, e.io())
 }
 
 /// In the child: makes the namespaces and mounts the overlays.
 fn try_in_namespaces(dir: &Path) -> Trial<Abilities> {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let namespaces = NamespaceSet::default().with(ns::Namespace::User).with(ns::Namespace::Mount);
-    ns::unshare(namespaces).map_err(|e| format!("a user namespace cannot be made: {}", e.io()))?;
+    ns::unshare(namespaces).map_err(kernel_step("a user namespace cannot be made"))?;
     for (file, text) in [
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("0 {} 1", uid.as_raw())),
@@ -279,7 +319,7 @@ fn try_in_namespaces(dir: &Path) -> Trial<Abilities> {
         let file = File::options().write(true).open(format!("/proc/self/{file}"));
         step("the id map cannot be written")(file.and_then(|mut file| file.write_all(text.as_bytes())))?;
     }
-    mount::make_all(mount::PRIVATE).map_err(|e| format!("mounts cannot be made private: {}", e.io()))?;
+    mount::make_all(mount::PRIVATE).map_err(kernel_step("mounts cannot be made private"))?;
     try_here(dir)
 }
 
@@ -311,7 +351,7 @@ fn prepare() -> Trial<()> {
 }
 
 fn mount_overlay(keys: &[&CStr], values: &[&CStr], data: &[&CStr]) -> Trial<OwnedFd> {
-    let mounting = |e: kernel::Error| format!("{e}: {}", e.io());
+    let mounting = |e: kernel::Error| Problem::of_call(&e.to_string(), e.io());
     let context = FileSystemContext::open(c"overlay").map_err(mounting)?;
     let one_by_one = [c"top", c"low"].iter().try_for_each(|lower| context.set(c"lowerdir+", lower));
     if one_by_one.is_err() {
@@ -331,7 +371,7 @@ fn mount_overlay(keys: &[&CStr], values: &[&CStr], data: &[&CStr]) -> Trial<Owne
 fn use_like_a_container(merged: &OwnedFd) -> Trial<()> {
     let exists = |path: &str| rustix::fs::statat(merged, path, rustix::fs::AtFlags::empty()).is_ok();
     if exists("gone") || !exists("kept") {
-        return Err("whiteouts are not honoured".to_owned());
+        return Err(Problem::lasting("whiteouts are not honoured"));
     }
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
     let kept = step("a file cannot be written")(rustix::fs::openat(merged, "kept", flags, Mode::empty()))?;
@@ -342,7 +382,7 @@ fn use_like_a_container(merged: &OwnedFd) -> Trial<()> {
     step("a directory cannot be deleted")(rustix::fs::unlinkat(merged, "dir/sub", remove_dir))?;
     step("a directory cannot be deleted")(rustix::fs::unlinkat(merged, "dir", remove_dir))?;
     step("a directory cannot be replaced")(rustix::fs::mkdirat(merged, "dir", Mode::RWXU))?;
-    if exists("dir/file") { Err("directories cannot be made opaque".to_owned()) } else { Ok(()) }
+    if exists("dir/file") { Err(Problem::lasting("directories cannot be made opaque")) } else { Ok(()) }
 }
 
 /// A file without data that points to another layer's file, as [`super::derive`] makes them.
@@ -374,7 +414,7 @@ impl Store {
         let answer = Ok(self.try_here().unwrap());
         let device = rustix::fs::fstat(self.root()).unwrap().st_dev;
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        self.keep_probe(Probe::new(kernel, device, answer)).unwrap();
+        self.keep_probe(Probe::new(kernel, device, answer));
     }
 
     pub(crate) fn try_here(&self) -> Trial<Abilities> {

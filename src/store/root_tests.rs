@@ -8,11 +8,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
+use rustix::io::Errno;
+
 use super::*;
 use crate::kernel::idmap::IdRange;
 use crate::kernel::mount::FileSystemContext;
 use crate::kernel::path::proc_fd_path;
 use crate::store::DriverOptions;
+use crate::store::probe::Problem;
 use crate::store::testing::*;
 
 /// Whether this is the second run of the test, in namespaces of its own; else makes it.
@@ -306,7 +309,7 @@ fn f55_overlay_on_overlay_is_refused_with_a_reason() {
     let mounted = mount(&root);
     let store = Store::open_at(&see(&mounted).join("data")).unwrap();
     let problem = store.try_here().unwrap_err();
-    assert!(problem.contains("whiteout"), "{problem}");
+    assert!(problem.text.contains("whiteout"), "{problem:?}");
     // Layers can be unpacked all the same, for fuse-overlayfs.
     let layer =
         unpack(&store, &archive(&[file("a/.wh.b", ""), file("a/.wh..wh..opq", ""), file("a/c", "1")]));
@@ -380,4 +383,14 @@ fn a_read_only_store_can_be_read() {
         assert_eq!(error.kind(), crate::config::ErrorKind::Denied, "{error:?}");
     }
     rustix::mount::unmount(&disk, rustix::mount::UnmountFlags::DETACH).unwrap();
+}
+
+/// Out of descriptors or space: that says nothing of the kernel, and must not be kept as its answer.
+#[test]
+fn passing_failures_are_no_answer() {
+    for (errno, passing) in
+        [(Errno::MFILE, true), (Errno::NOSPC, true), (Errno::IO, true), (Errno::PERM, false)]
+    {
+        assert_eq!(Problem::of_call("mkdir", &errno.into()).passing, passing, "{errno:?}");
+    }
 }

@@ -259,6 +259,8 @@ fn f12_a_full_disk_stops_nothing_that_frees_space() {
         &["images"],
         &["inspect", "run"],
         &["logs", "run"],
+        &["exec", "run", "true"],
+        &["exec", "-d", "run", "sleep", "0.1"],
         &["kill", "kill"],
         &["stop", "-t", "0", "stop"],
         &["rm", "created"],

@@ -111,8 +111,8 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     };
     let beside = beside::exec(&plan, options.wanted, extra)?;
     let id = ContainerId::random()?;
-    let entry =
-        (!args.no_session).then(|| containers.enter_exec(&record, id, beside.running.pid)).transpose()?;
+    let recorded = !args.no_session;
+    let entry = recorded.then(|| containers.enter_exec(&record, id, beside.running.pid)).flatten();
     containers.tell(&record, "exec");
     let outcome = beside.follow(&options)?;
     drop(entry);
