@@ -36,6 +36,7 @@ enum Filter {
     RestartPolicy(Vec<String>),
     Command(Vec<Regex>),
     StartOnBoot(bool),
+    Health(Containers, Vec<String>),
     /// Of something that no container has.
     Nothing,
 }
@@ -166,8 +167,9 @@ fn one(key: &str, values: &[&str], containers: &Containers, parse_time: ParseTim
             }
             Filter::StartOnBoot(wanted)
         }
-        // No container has one of these yet.
-        "pod" | "health" => Filter::Nothing,
+        "health" => Filter::Health(containers.clone(), owned(values)),
+        // No container has one yet.
+        "pod" => Filter::Nothing,
         _ => return Err(invalid(format!("{key} is an invalid filter"))),
     })
 }
@@ -237,6 +239,10 @@ impl Filter {
                 patterns.iter().any(|pattern| pattern.is_match(program))
             }
             Self::StartOnBoot(wanted) => starts_on_boot(record, state) == *wanted,
+            Self::Health(containers, words) => {
+                let status = containers.health_status(record);
+                words.iter().any(|word| *word == status || (word == "none" && status.is_empty()))
+            }
             Self::Nothing => false,
         }
     }

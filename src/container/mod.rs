@@ -24,6 +24,7 @@ pub mod error;
 pub mod events;
 pub mod exec;
 pub mod filter;
+pub mod health;
 pub mod id;
 pub mod inspect;
 pub mod leftovers;

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::create::RestartPolicy;
+use super::health::Health;
 use super::{ContainerId, Time};
 use crate::kernel::idmap::IdMaps;
 
@@ -51,6 +52,9 @@ pub struct Record {
     /// Containers whose namespaces or volumes this one uses; they are started first.
     #[serde(default)]
     pub dependencies: Vec<ContainerId>,
+    /// Its health checks, if it has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// The command line that made it.
     #[serde(default)]
     pub create_command: Vec<String>,

@@ -8,12 +8,13 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::create::namespace::parse_cgroups;
 use super::create::{CgroupMode, CreateRequest, RestartPolicy};
+use super::health::Timer;
 use super::network::{RunNetwork, Settings};
 use super::record::{LogDriver, Root};
 use super::reserve::make_dir;
@@ -115,6 +116,7 @@ impl Containers {
             network: None,
             status: None,
             attached: options.wanted != Wanted::NOTHING,
+            timer: Timer::default(),
             delay: FIRST_DELAY,
             trash: None,
             split: None,
@@ -172,6 +174,8 @@ struct Keeper {
     status: Option<network::Status>,
     /// The starting command watches the first run.
     attached: bool,
+    /// When its health is checked next.
+    timer: Timer,
     delay: Duration,
     /// The removed container's directory.
     trash: Option<PathBuf>,
@@ -246,6 +250,9 @@ impl Container for Keeper {
     fn started(&mut self, _init: Pid) {
         // At worst an image is copied into an empty volume once more.
         let _ = self.containers.note_filled_volumes(&self.record);
+        // Without the file the first check makes it.
+        let _ = self.containers.begin_health(&self.record);
+        self.timer.begin(&self.record);
         self.lock = None;
         let mut statuses = vec!["init", "start"];
         // The first client is there from the beginning.
@@ -295,10 +302,29 @@ impl Container for Keeper {
         self.lock = None;
     }
 
+    fn due(&mut self) -> Option<Instant> {
+        self.timer.due(&self.containers, &self.record)
+    }
+
+    fn tick(&mut self) {
+        self.timer.tick(&self.containers, &self.record);
+    }
+
+    fn reload(&mut self) {
+        if let Ok(Some(record)) = self.containers.record(&self.record.id) {
+            self.record = record;
+            self.timer.renew(&self.containers, &self.record);
+        }
+    }
+
     fn ended(&mut self, status: ExitStatus, too_long: bool) -> Next {
         // podman's code for a container that was cut off.
         let code = if too_long { -1 } else { status.code() };
         self.disconnect();
+        // Its name and its policy may have changed since the start.
+        if let Ok(Some(record)) = self.containers.record(&self.record.id) {
+            self.record = record;
+        }
         let Some(mut state) = self.state.take() else { return Next::End(code) };
         let finished = Time::now();
         let ran = state.started.map(|started| finished.0.duration_since(started.0));
@@ -486,6 +512,9 @@ impl Keeper {
     fn starts_again(&self, code: i32, restarts: u32) -> bool {
         if self.dir.join(STOP).exists() {
             return false;
+        }
+        if self.containers.health_asks_for_restart(&self.record) {
+            return true;
         }
         match self.record.lifecycle.restart {
             RestartPolicy::No => false,

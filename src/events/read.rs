@@ -149,9 +149,9 @@ fn after_line(text: &[u8], last: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Sink;
     use super::*;
     use crate::config::Config;
+    use crate::events::Sink;
 
     #[test]
     fn rotations_neither_lose_nor_repeat() {

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use rustix::fs::FileType;
 use rustix::io::Errno;
@@ -15,7 +16,7 @@ use super::keys::DetachKeys;
 use super::protocol::Stream;
 use super::streams::{self, Ends, Got, Input};
 use crate::kernel::poll::{self, Events};
-use crate::kernel::process;
+use crate::kernel::process::{self, ExitStatus};
 use crate::kernel::signal::{self, SignalFd, SignalSet};
 use crate::kernel::tty::{self, RawMode};
 use crate::kernel::{Error, Result};
@@ -61,6 +62,85 @@ pub fn exec_detached(plan: &ExecPlan, extra: Vec<Passed>) -> runtime::Result<Run
         Streams::Given { stdin: streams::null()?, stdout: streams::null()?, stderr: streams::null()? }
     };
     runtime::exec(plan, Io { streams, extra })
+}
+
+/// A process whose output is collected.
+#[derive(Debug)]
+pub struct Process {
+    running: Running,
+    output: OwnedFd,
+}
+
+/// What a process came to.
+#[derive(Debug)]
+pub struct Captured {
+    /// How it ended; `None` when it was killed after too long a time.
+    pub status: Option<ExitStatus>,
+    /// The beginning of what it wrote, to both streams.
+    pub output: Vec<u8>,
+}
+
+/// Runs the process of `plan` without input; what it writes is kept.
+///
+/// # Errors
+/// When it cannot be run.
+pub fn exec_captured(plan: &ExecPlan) -> runtime::Result<Process> {
+    let (output, stdout) = streams::pipe()?;
+    let stderr = stdout.try_clone().map_err(|e| Error::call("dup", "", e))?;
+    let streams = Streams::Given { stdin: streams::null()?, stdout, stderr };
+    let running = runtime::exec(plan, Io { streams, extra: Vec::new() })?;
+    Ok(Process { running, output })
+}
+
+impl Process {
+    /// Waits for its end, at most for `limit`, and keeps `most` bytes of its output.
+    ///
+    /// # Errors
+    /// When it cannot be waited for.
+    pub fn collect(self, limit: Option<Duration>, most: usize) -> Result<Captured> {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        let (mut captured, mut ready) = (Captured { status: None, output: Vec::new() }, Vec::new());
+        let mut open = true;
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let mut set = vec![(self.running.pidfd.as_fd(), Events::READ)];
+            if open {
+                set.push((self.output.as_fd(), Events::READ));
+            }
+            poll::wait(&set, &mut ready, left)?;
+            if ready.get(1).is_some_and(|output| output.any()) {
+                open = self.read(&mut captured.output, most);
+            }
+            if ready.first().is_some_and(|end| end.any()) {
+                captured.status = Some(process::wait_pidfd(&self.running.pidfd)?);
+                // Whoever still holds the pipe is not waited for.
+                while open && poll::readable(self.output.as_fd(), Some(Duration::ZERO))? {
+                    open = self.read(&mut captured.output, most);
+                }
+                return Ok(captured);
+            }
+            if left.is_some_and(|left| left.is_zero()) {
+                process::pidfd_send_signal(&self.running.pidfd, libc::SIGKILL)?;
+                process::wait_pidfd(&self.running.pidfd)?;
+                return Ok(captured);
+            }
+        }
+    }
+
+    /// Reads once; `false` at the end.
+    fn read(&self, kept: &mut Vec<u8>, most: usize) -> bool {
+        let mut buffer = [0; 4096];
+        match rustix::io::read(&self.output, &mut buffer) {
+            Ok(0) => false,
+            Ok(n) => {
+                let room = most.saturating_sub(kept.len());
+                kept.extend_from_slice(&buffer[..n.min(room)]);
+                true
+            }
+            Err(Errno::INTR | Errno::AGAIN) => true,
+            Err(_) => false,
+        }
+    }
 }
 
 /// For each stream the caller's own pipe, or a new one to be served.

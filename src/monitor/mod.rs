@@ -74,6 +74,15 @@ pub trait Container: Host {
     /// The first run could not be started. Nothing of the container's process is left.
     fn failed(&mut self, failure: &Failure);
 
+    /// When it wants to be called while the container runs, if at all.
+    fn due(&mut self) -> Option<Instant>;
+
+    /// That time has come.
+    fn tick(&mut self);
+
+    /// Somebody has changed what is on disk.
+    fn reload(&mut self);
+
     /// A run has ended, `too_long` if by its time limit: writes that down, and decides what follows.
     fn ended(&mut self, status: ExitStatus, too_long: bool) -> Next;
 

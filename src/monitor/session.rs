@@ -5,10 +5,10 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
-use super::{Beside, Container};
 use super::clients::{Clients, Wish};
 use super::protocol::Stream;
 use super::streams::{CHUNK, Ends, Got};
+use super::{Beside, Container};
 use crate::kernel::poll::{self, Events};
 use crate::kernel::process::{self, ExitStatus};
 use crate::kernel::socket;
@@ -25,6 +25,8 @@ pub(super) struct Session<'a> {
     clients: &'a mut Clients,
     /// When the first process is killed.
     kill_at: Option<Instant>,
+    /// The owner has something new to read.
+    changed: bool,
     buffer: Vec<u8>,
     ready: Vec<Events>,
 }
@@ -46,7 +48,7 @@ enum Source {
 impl<'a> Session<'a> {
     pub(super) fn new(beside: &'a mut Beside, clients: &'a mut Clients, limit: Option<Duration>) -> Self {
         let kill_at = limit.map(|limit| Instant::now() + limit);
-        Self { beside, clients, kill_at, buffer: Vec::new(), ready: Vec::new() }
+        Self { beside, clients, kill_at, changed: false, buffer: Vec::new(), ready: Vec::new() }
     }
 
     /// Stands beside `running` until it has ended and all its output is in the log. The flag says that it ran
@@ -59,10 +61,17 @@ impl<'a> Session<'a> {
     ) -> (ExitStatus, bool) {
         let mut too_long = false;
         let status = loop {
-            let sources = self.wait(Some((running, ends, owner.watch())));
+            let due = owner.due();
+            let sources = self.wait(Some((running, ends, owner.watch())), due);
             self.tell(owner, &sources);
             if let Some(status) = self.handle(&sources, running, ends) {
                 break status;
+            }
+            if std::mem::take(&mut self.changed) {
+                owner.reload();
+            }
+            if due.is_some_and(|due| due <= Instant::now()) {
+                owner.tick();
             }
             if self.kill_at.is_some_and(|at| at <= Instant::now()) {
                 self.kill_at = None;
@@ -85,7 +94,7 @@ impl<'a> Session<'a> {
 
     /// Serves clients and signals once.
     pub(super) fn idle_once(&mut self) {
-        let sources = self.wait(None);
+        let sources = self.wait(None, None);
         for (at, source) in sources.iter().enumerate() {
             let events = self.ready.get(at).copied().unwrap_or_default();
             match source {
@@ -97,7 +106,11 @@ impl<'a> Session<'a> {
     }
 
     /// Waits for the next event; says what the entries of `self.ready` belong to.
-    fn wait(&mut self, run: Option<(&Running, &Ends, Option<BorrowedFd<'_>>)>) -> Vec<Source> {
+    fn wait(
+        &mut self,
+        run: Option<(&Running, &Ends, Option<BorrowedFd<'_>>)>,
+        due: Option<Instant>,
+    ) -> Vec<Source> {
         let mut set: Vec<(BorrowedFd<'_>, Events)> = Vec::with_capacity(8);
         let mut sources = Vec::with_capacity(8);
         let mut add = |source, fd, events| {
@@ -122,7 +135,8 @@ impl<'a> Session<'a> {
         }
         sources.push(Source::Clients);
         set.extend(self.clients.sources());
-        let timeout = self.kill_at.map(|at| at.saturating_duration_since(Instant::now()));
+        let first = [self.kill_at, due].into_iter().flatten().min();
+        let timeout = first.map(|at| at.saturating_duration_since(Instant::now()));
         // Out of memory is the only failure: the next turn may have some.
         if poll::wait(&set, &mut self.ready, timeout).is_err() {
             self.ready.clear();
@@ -259,6 +273,8 @@ impl<'a> Session<'a> {
                         self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
                     }
                 }
+                // From `update`.
+                libc::SIGUSR1 => self.changed = true,
                 // SIGHUP means that the terminal of the starting command is gone; the container stays.
                 _ => {}
             }

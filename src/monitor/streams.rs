@@ -79,6 +79,11 @@ pub(super) fn pipes(interactive: bool) -> Result<(Pipes, Ends)> {
     Ok((Pipes { stdin, stdout, stderr }, ends))
 }
 
+/// Makes a pipe: the monitor's end, and the other one.
+pub(super) fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    pipe_with(PipeFlags::CLOEXEC).map_err(|e| Error::call("pipe", "", e))
+}
+
 /// Takes the master of a terminal that was made inside the container.
 pub(super) fn terminal(master: OwnedFd) -> Result<Ends> {
     set_nonblocking(master.as_fd())?;

@@ -15,6 +15,7 @@ mod support;
 mod command_line;
 mod configuration;
 mod events;
+mod health;
 mod host_conditions;
 mod hostile_images;
 mod hostile_registry;

@@ -17,6 +17,7 @@ pub mod container;
 pub mod create;
 pub mod events;
 pub mod exec;
+pub mod healthcheck;
 pub mod image;
 pub mod info;
 pub mod inspect;
@@ -86,6 +87,7 @@ const fn group(name: &'static str, about: &'static str) -> Group {
 /// The nouns. One without commands is not shown.
 pub static GROUPS: &[Group] = &[
     group("container", "Manage containers"),
+    group("healthcheck", "Manage health checks on containers"),
     group("image", "Manage images"),
     group("network", "Manage networks"),
     group("pod", "Manage pods"),
@@ -121,6 +123,7 @@ commands! {
     create: "create", "container create" => Caller;
     events: "events", "system events" => Caller;
     exec: "exec", "container exec" => Caller;
+    healthcheck: "healthcheck run" => Caller;
     image::exists: "image exists" => Caller;
     image::history: "history", "image history" => Caller;
     image::inspect: "image inspect" => Caller;

@@ -214,6 +214,7 @@ struct Entry {
     exited_at: i64,
     exit_code: i32,
     exposed: BTreeMap<u16, Vec<String>>,
+    health: String,
     id: String,
     image: String,
     image_id: String,
@@ -248,6 +249,7 @@ fn record(containers: &Containers, listed: &Listed, args: &Args) -> Result<Entry
         exited_at: seconds(stored.and_then(|stored| stored.finished)),
         exit_code: state.exit_code(),
         exposed: exposed(&record.network),
+        health: containers.health_status(record),
         id: record.id.to_string(),
         image: record.root.image_name.clone(),
         image_id: record.root.image_id.clone(),
@@ -434,11 +436,12 @@ struct Row<'a> {
 impl Entry {
     fn status(&self, now: Timestamp) -> String {
         let since = |second: i64| human_duration(Duration::from_secs(now.as_second().abs_diff(second)));
-        match self.state {
+        let text = match self.state {
             "running" => format!("Up {}", since(self.started_at)),
             "exited" | "stopped" => format!("Exited ({}) {} ago", self.exit_code, since(self.exited_at)),
             other => other[..1].to_uppercase() + &other[1..],
-        }
+        };
+        if self.health.is_empty() { text } else { format!("{text} ({})", self.health) }
     }
 
     fn to_json(&self, now: Timestamp) -> Json<'_> {

@@ -8,6 +8,7 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::cli::units::parse_duration;
 use crate::container::Status;
+use crate::container::wait::Condition;
 use crate::engine::Engine;
 
 /// Block on one or more containers
@@ -48,15 +49,22 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
         let text = format!("\"{} wait\" requires a name, id, or the \"--latest\" flag", ui.program());
         return Err(CommandError::new(text));
     }
-    if args.exit_first_match {
-        return Err(CommandError::new("not supported yet: --exit-first-match"));
-    }
     let named =
         Named { references: args.containers, latest: args.latest, ignore: args.ignore, ..Named::default() };
     named.check()?;
     let containers = engine.containers()?;
+    let selected = named.find(&containers)?;
+    if args.exit_first_match {
+        let records: Vec<_> = selected.into_iter().filter_map(|selected| selected.record).collect();
+        if !records.is_empty() {
+            let default = [Condition::Status(Status::Exited)];
+            let wanted = if wanted.is_empty() { &default[..] } else { &wanted };
+            ui.data(containers.wait_for(&records, wanted, interval)?)?;
+        }
+        return Ok(ExitStatus::SUCCESS);
+    }
     let mut last = None;
-    for selected in named.find(&containers)? {
+    for selected in selected {
         let Some(record) = selected.record else {
             ui.data(-1)?;
             continue;
@@ -64,7 +72,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
         let code = if wanted.is_empty() {
             containers.wait(&record)
         } else {
-            containers.wait_for(&record, &wanted, interval)
+            containers.wait_for(std::slice::from_ref(&record), &wanted, interval)
         };
         match code {
             Ok(code) => ui.data(code)?,
@@ -82,8 +90,8 @@ fn interval(text: &str) -> Result<Duration, CommandError> {
         .map_err(|error| CommandError::new(error.to_string()))
 }
 
-fn condition(text: &str) -> Result<Status, CommandError> {
-    Ok(match text {
+fn condition(text: &str) -> Result<Condition, CommandError> {
+    Ok(Condition::Status(match text {
         "configured" | "created" => Status::Created,
         "initialized" => Status::Initialized,
         "running" => Status::Running,
@@ -91,9 +99,8 @@ fn condition(text: &str) -> Result<Status, CommandError> {
         "stopping" => Status::Stopping,
         "stopped" | "exited" => Status::Exited,
         "removing" => Status::Removing,
-        "healthy" | "unhealthy" => {
-            return Err(CommandError::new(format!("not supported yet: --condition={text}")));
-        }
+        "healthy" => return Ok(Condition::Health("healthy")),
+        "unhealthy" => return Ok(Condition::Health("unhealthy")),
         _ => return Err(CommandError::new(format!("invalid status {text:?}"))),
-    })
+    }))
 }

@@ -165,12 +165,12 @@ fn index(item: &Value, key: &Value) -> Result<Value, String> {
 /// The empty value of the type that a map holds, as far as its entries tell.
 fn zero_like(map: &[(String, Value)]) -> Value {
     match map.first().map(|(_, value)| value) {
-        Some(Value::Int(_) | Value::Uint(_)) => Value::Int(0),
+        Some(Value::Int(_) | Value::Uint(_) | Value::Duration(_)) => Value::Int(0),
         Some(Value::Bool(_)) => Value::Bool(false),
         Some(Value::Float(_)) => Value::Float(0.0),
         Some(Value::List(_)) => Value::List(Vec::new()),
         Some(Value::Map(_)) => Value::Map(Vec::new()),
-        Some(Value::Struct(_) | Value::Nil | Value::Missing) => Value::Nil,
+        Some(Value::Struct(_) | Value::Nil | Value::Missing | Value::Omitted) => Value::Nil,
         Some(Value::Text(_) | Value::Time(_) | Value::Empty) | None => Value::Text(String::new()),
     }
 }

@@ -49,16 +49,17 @@ struct Printer {
 impl Printer {
     fn value(&mut self, value: &Value) {
         match value {
-            Value::Missing | Value::Nil | Value::Empty => self.text.push_str("null"),
+            Value::Missing | Value::Nil | Value::Empty | Value::Omitted => self.text.push_str("null"),
             Value::Bool(b) => self.text.push_str(if *b { "true" } else { "false" }),
-            Value::Int(i) => drop(write!(self.text, "{i}")),
+            Value::Int(i) | Value::Duration(i) => drop(write!(self.text, "{i}")),
             Value::Uint(u) => drop(write!(self.text, "{u}")),
             Value::Float(f) => self.text.push_str(&float(*f)),
             Value::Text(text) | Value::Time(text) => self.string(text),
             Value::List(list) => self.block('[', ']', list.iter(), Self::value),
             Value::Map(map) => self.block('{', '}', map.iter(), Self::entry),
             Value::Struct(data) => {
-                let given = data.fields.iter().filter(|(_, value)| *value != Value::Empty);
+                let given =
+                    data.fields.iter().filter(|(_, value)| !matches!(value, Value::Empty | Value::Omitted));
                 self.block('{', '}', given, Self::entry);
             }
         }

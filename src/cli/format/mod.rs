@@ -315,7 +315,12 @@ pub fn objects<T: Serialize>(ui: &mut Ui, name: &str, objects: &[T], format: Opt
 
 /// Docker's names of fields that podman calls differently.
 fn inspect_aliases(format: &str) -> String {
-    format.replace(".Src", ".Source").replace(".Dst", ".Destination").replace(".ImageID", ".Image")
+    format
+        .replace(".Src", ".Source")
+        .replace(".Dst", ".Destination")
+        .replace(".ImageID", ".Image")
+        .replace(".State.Healthcheck", ".State.Health")
+        .replace(".HealthMaxLog", ".HealthcheckMaxLog")
 }
 
 /// Prints one object by a template (`info`, `version`).

@@ -5,6 +5,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use super::value::Value;
+use crate::cli::units::format_duration;
 
 /// A value as `{{.}}` prints it.
 #[must_use]
@@ -41,11 +42,18 @@ pub(super) fn println(values: &[Value]) -> String {
     out
 }
 
+/// `Duration.String`.
+fn duration(nanoseconds: i64) -> String {
+    let sign = if nanoseconds < 0 { "-" } else { "" };
+    format!("{sign}{}", format_duration(std::time::Duration::from_nanos(nanoseconds.unsigned_abs())))
+}
+
 fn write_value(out: &mut String, value: &Value) {
     match value {
         Value::Missing => out.push_str("<no value>"),
-        Value::Nil => out.push_str("<nil>"),
+        Value::Nil | Value::Omitted => out.push_str("<nil>"),
         Value::Empty => {}
+        Value::Duration(nanoseconds) => out.push_str(&duration(*nanoseconds)),
         Value::Bool(b) => drop(write!(out, "{b}")),
         Value::Int(i) => drop(write!(out, "{i}")),
         Value::Uint(u) => drop(write!(out, "{u}")),
@@ -240,9 +248,11 @@ fn verb_text(verb: char, value: &Value, spec: Spec) -> String {
         ('v', value) if spec.sharp => go_syntax(value),
         ('v', Value::Text(value)) | ('s', Value::Text(value)) => cut(value, spec.precision),
         ('v', Value::Float(f)) => general(*f, spec.precision),
-        ('v', value) | ('s', value @ (Value::Time(_) | Value::Struct(_) | Value::Map(_) | Value::Empty)) => {
-            text(value)
-        }
+        ('v', value)
+        | (
+            's',
+            value @ (Value::Time(_) | Value::Duration(_) | Value::Struct(_) | Value::Map(_) | Value::Empty),
+        ) => text(value),
         ('T', value) => value.type_name().to_owned(),
         ('q', Value::Text(value)) => go_quote(&cut(value, spec.precision)),
         ('q', Value::Int(i)) => {
@@ -375,7 +385,7 @@ pub fn go_quote(text: &str) -> String {
 fn go_syntax(value: &Value) -> String {
     match value {
         Value::Text(text) | Value::Time(text) => go_quote(text),
-        Value::Missing | Value::Nil | Value::Empty => "<nil>".to_owned(),
+        Value::Missing | Value::Nil | Value::Empty | Value::Omitted => "<nil>".to_owned(),
         Value::List(list) => {
             let kind = if list.iter().all(|item| matches!(item, Value::Text(_))) {
                 "string"

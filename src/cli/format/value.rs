@@ -5,7 +5,8 @@
 //! something is a struct (an unknown field is an error) or a map (an unknown key
 //! is `<no value>`), the name of the struct, and fields that were skipped because
 //! they are empty. A newtype struct of the name `GoTime` that holds an RFC 3339
-//! text is a time: JSON prints it as it is, templates as Go prints times.
+//! text is a time: JSON prints it as it is, templates as Go prints times. `GoDuration` holds nanoseconds, and
+//! `GoPointer` something that JSON leaves out when it is `None`, and templates call `<nil>`.
 
 use serde::ser::{self, Serialize};
 
@@ -30,6 +31,10 @@ pub enum Value {
     Text(String),
     /// A point in time, as RFC 3339 text.
     Time(String),
+    /// A Go duration in nanoseconds.
+    Duration(i64),
+    /// A nil pointer that JSON leaves out.
+    Omitted,
     /// A slice or array.
     List(Vec<Value>),
     /// A map, sorted by key as Go prints and ranges over it.
@@ -60,7 +65,8 @@ impl Value {
     #[must_use]
     pub fn type_name(&self) -> &str {
         match self {
-            Self::Missing | Self::Nil | Self::Empty => "interface {}",
+            Self::Missing | Self::Nil | Self::Empty | Self::Omitted => "interface {}",
+            Self::Duration(_) => "time.Duration",
             Self::Bool(_) => "bool",
             Self::Int(_) => "int",
             Self::Uint(_) => "uint64",
@@ -78,9 +84,9 @@ impl Value {
     #[must_use]
     pub fn is_true(&self) -> bool {
         match self {
-            Self::Missing | Self::Nil | Self::Empty => false,
+            Self::Missing | Self::Nil | Self::Empty | Self::Omitted => false,
             Self::Bool(b) => *b,
-            Self::Int(i) => *i != 0,
+            Self::Int(i) | Self::Duration(i) => *i != 0,
             Self::Uint(u) => *u != 0,
             Self::Float(f) => *f != 0.0,
             Self::Text(text) => !text.is_empty(),
@@ -251,6 +257,8 @@ impl ser::Serializer for Serializer {
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<Value> {
         match (name, value.serialize(self)?) {
             ("GoTime", Value::Text(text)) => Ok(Value::Time(text)),
+            ("GoDuration", Value::Int(nanoseconds)) => Ok(Value::Duration(nanoseconds)),
+            ("GoPointer", Value::Nil) => Ok(Value::Omitted),
             (_, value) => Ok(value),
         }
     }

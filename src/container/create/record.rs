@@ -4,6 +4,7 @@ use super::build::Image;
 use super::joins::Joined;
 use super::request::{CreateRequest, LogRequest, RootFs, UserNsMode};
 use super::spec::Generated;
+use crate::container::health::Health;
 use crate::container::record::{
     Lifecycle, Log, LogDriver, Mount, Namespaces, Network, Port, Process, Record, Root, VERSION,
 };
@@ -46,6 +47,10 @@ pub(super) fn record(parts: Parts<'_>) -> Result<Record> {
         labels,
         annotations: annotations.into_iter().collect(),
         dependencies: joined.dependencies.clone(),
+        health: Health::of_new(
+            request.health.clone(),
+            image.and_then(|image| image.config.config.healthcheck.as_ref()),
+        )?,
         create_command: request.create_command.clone(),
     })
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::extras::Extras;
 use crate::config::subid::PasswdEntry;
+use crate::container::health::Health;
 use crate::kernel::idmap::IdMaps;
 use crate::network;
 use crate::network::Protocol;
@@ -115,6 +116,8 @@ pub struct CreateRequest {
     pub log: LogRequest,
     /// `--cgroups`
     pub cgroups: CgroupMode,
+    /// `--health-cmd` and its like; an empty test takes that of the image.
+    pub health: Option<Health>,
     /// `--sdnotify`
     pub sd_notify: Option<String>,
     /// `-a` streams, for `inspect`.

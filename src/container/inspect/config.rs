@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::health::{CheckView, GoPointer};
 use super::{Source, bindings};
 use crate::kernel::signal;
 
@@ -29,10 +30,13 @@ pub(super) struct ConfigView {
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<BTreeMap<String, String>>,
     stop_signal: String,
+    healthcheck: GoPointer<CheckView>,
     healthcheck_on_failure_action: &'static str,
-    health_log_destination: &'static str,
+    health_log_destination: String,
     healthcheck_max_log_count: u32,
     healthcheck_max_log_size: u32,
+    #[serde(rename = "StartupHealthCheck")]
+    startup_health_check: GoPointer<CheckView>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     create_command: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -58,6 +62,7 @@ impl ConfigView {
     pub(super) fn of(source: &Source<'_>) -> Self {
         let Source { record, spec, request, .. } = source;
         let process = spec.process().as_ref();
+        let health = record.health.clone().unwrap_or_default();
         let given = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
         let map = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| map.clone());
         let mut exposed: BTreeMap<String, Empty> =
@@ -83,10 +88,12 @@ impl ConfigView {
             labels: map(&record.labels),
             annotations: map(&record.annotations),
             stop_signal: signal::name(record.lifecycle.stop_signal),
-            healthcheck_on_failure_action: "none",
-            health_log_destination: "local",
-            healthcheck_max_log_count: 5,
-            healthcheck_max_log_size: 500,
+            healthcheck: CheckView::regular(record.health.as_ref()),
+            healthcheck_on_failure_action: health.on_failure.as_str(),
+            health_log_destination: health.log_destination,
+            healthcheck_max_log_count: health.max_log_count,
+            healthcheck_max_log_size: health.max_log_size,
+            startup_health_check: CheckView::startup(record.health.as_ref()),
             create_command: record.create_command.clone(),
             timezone: record.process.timezone.clone(),
             systemd_mode: record.process.systemd,

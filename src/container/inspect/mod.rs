@@ -3,12 +3,14 @@
 //! | file | owns |
 //! |---|---|
 //! | `config` | `Config`: what runs |
+//! | `health` | health checks and what they came to |
 //! | `host` | `HostConfig`: how it is confined and connected |
 //!
 //! Everything comes from the record, the OCI spec, the request and the state; nothing is kept for
 //! `inspect` alone.
 
 mod config;
+mod health;
 mod host;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use std::path::Path;
 use oci_spec::runtime::{Capabilities, Spec};
 use serde::Serialize;
 
+use self::health::{GoPointer, HealthView};
 use super::create::CreateRequest;
 use super::lookup::read_json;
 use super::record::Port;
@@ -96,6 +99,7 @@ struct StateView {
     error: String,
     started_at: GoTime,
     finished_at: GoTime,
+    health: GoPointer<HealthView>,
     #[serde(skip_serializing_if = "String::is_empty")]
     cgroup_path: String,
     checkpointed_at: GoTime,
@@ -195,7 +199,7 @@ impl Containers {
             created: record.created.to_go(),
             path,
             args,
-            state: StateView::of(&state),
+            state: StateView { health: GoPointer(self.health_view(&record)), ..StateView::of(&state) },
             image: record.root.image_id.clone(),
             image_digest: record.root.image_digest.clone(),
             image_name: record.root.image_name.clone(),
@@ -325,6 +329,7 @@ impl StateView {
             error: stored.map_or(String::new(), |stored| stored.error.clone()),
             started_at: GoTime::of(stored.and_then(|stored| stored.started)),
             finished_at: GoTime::of(stored.and_then(|stored| stored.finished)),
+            health: GoPointer(None),
             cgroup_path: stored.filter(|_| alive).map_or(String::new(), |stored| cgroup_path(&stored.cgroup)),
             checkpointed_at: GoTime::never(),
             restored_at: GoTime::never(),

@@ -3,6 +3,7 @@
 //! Grouped as podman's manual groups them; every flag of podman is here with its names and
 //! its rules of repetition.
 
+pub mod health;
 mod identity;
 mod network;
 mod process;
@@ -11,6 +12,7 @@ mod resources;
 mod security;
 mod storage;
 
+pub use health::HealthArgs;
 pub use identity::{IdentityArgs, ImageArgs};
 pub use network::NetworkArgs;
 pub use process::ProcessArgs;
@@ -39,9 +41,12 @@ pub struct CreateArgs {
     /// Confinement.
     #[command(flatten)]
     pub security: SecurityArgs,
-    /// Limits, pods, health checks.
+    /// Limits, pods.
     #[command(flatten)]
     pub resources: ResourceArgs,
+    /// Health checks.
+    #[command(flatten)]
+    pub health: HealthArgs,
     /// The image, or a directory with `--rootfs`.
     #[arg(value_name = "IMAGE")]
     pub image_name: String,

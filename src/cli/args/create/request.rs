@@ -31,6 +31,7 @@ pub fn request(engine: &Engine, args: &CreateArgs) -> Result<CreateRequest> {
             args.resources.cgroups.as_deref().unwrap_or(&config.containers.cgroups),
         )?,
         sd_notify: args.resources.sdnotify.clone(),
+        health: args.health.request()?,
         publish_all: args.network.publish_all,
         hostname: args.network.hostname.clone().filter(|name| !name.is_empty()),
         annotations: identity::annotations(&args.identity)?,

@@ -1,9 +1,9 @@
-//! Flags of resource limits, pods, health checks and secrets.
+//! Flags of resource limits and pods.
 //!
 //! They parse as podman's, so that a script gets one clear answer about what is not
 //! supported yet instead of "unknown flag"; [`ResourceArgs::unsupported`] is that answer.
 
-/// Flags of resource limits, pods and health checks.
+/// Flags of resource limits and pods.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct ResourceArgs {
     /// Block IO weight (relative weight) accepts a weight value between 10 and 1000
@@ -91,52 +91,6 @@ pub struct ResourceArgs {
     /// Control sd-notify behavior ("container"|"conmon"|"healthy"|"ignore")
     #[arg(long, value_name = "string")]
     pub sdnotify: Option<String>,
-
-    /// Set a healthcheck command for the container ('none' disables the existing healthcheck)
-    #[arg(long, alias = "healthcheck-command", value_name = "string")]
-    pub health_cmd: Option<String>,
-    /// Set an interval for the healthcheck. (a value of disable results in no automatic timer setup)
-    #[arg(long, alias = "healthcheck-interval", value_name = "string")]
-    pub health_interval: Option<String>,
-    /// Set the destination of the HealthCheck log
-    #[arg(long, value_name = "string")]
-    pub health_log_destination: Option<String>,
-    /// Set maximum number of attempts in the HealthCheck log file
-    #[arg(long, value_name = "uint")]
-    pub health_max_log_count: Option<String>,
-    /// Set maximum length in characters of stored HealthCheck log
-    #[arg(long, value_name = "uint")]
-    pub health_max_log_size: Option<String>,
-    /// Action to take once the container turns unhealthy
-    #[arg(long, value_name = "string")]
-    pub health_on_failure: Option<String>,
-    /// The number of retries allowed before a healthcheck is considered to be unhealthy
-    #[arg(long, alias = "healthcheck-retries", value_name = "uint")]
-    pub health_retries: Option<String>,
-    /// The initialization time needed for a container to bootstrap
-    #[arg(long, alias = "healthcheck-start-period", value_name = "string")]
-    pub health_start_period: Option<String>,
-    /// Set a startup healthcheck command for the container
-    #[arg(long, value_name = "string")]
-    pub health_startup_cmd: Option<String>,
-    /// Set an interval for the startup healthcheck
-    #[arg(long, value_name = "string")]
-    pub health_startup_interval: Option<String>,
-    /// Set the maximum number of retries before the startup healthcheck will restart the container
-    #[arg(long, value_name = "uint")]
-    pub health_startup_retries: Option<String>,
-    /// Set the number of consecutive successes before the startup healthcheck is marked as successful
-    #[arg(long, value_name = "uint")]
-    pub health_startup_success: Option<String>,
-    /// Set the maximum amount of time that the startup healthcheck may take before it is considered failed
-    #[arg(long, value_name = "string")]
-    pub health_startup_timeout: Option<String>,
-    /// The maximum time allowed to complete the healthcheck before an interval is considered failed
-    #[arg(long, alias = "healthcheck-timeout", value_name = "string")]
-    pub health_timeout: Option<String>,
-    /// Disable healthchecks on container
-    #[arg(long)]
-    pub no_healthcheck: bool,
 }
 
 impl ResourceArgs {
@@ -145,7 +99,7 @@ impl ResourceArgs {
     /// A value that asks for nothing (`--memory=0`, `--pids-limit=-1`) is no such flag.
     #[must_use]
     pub fn unsupported(&self) -> Option<&'static str> {
-        let texts: [(&Option<String>, &'static str); 28] = [
+        let texts: [(&Option<String>, &'static str); 17] = [
             (&self.blkio_weight, "--blkio-weight"),
             (&self.cpu_period, "--cpu-period"),
             (&self.cpu_quota, "--cpu-quota"),
@@ -163,17 +117,6 @@ impl ResourceArgs {
             (&self.rdt_class, "--rdt-class"),
             (&self.pod, "--pod"),
             (&self.pod_id_file, "--pod-id-file"),
-            (&self.health_cmd, "--health-cmd"),
-            (&self.health_interval, "--health-interval"),
-            (&self.health_log_destination, "--health-log-destination"),
-            (&self.health_max_log_count, "--health-max-log-count"),
-            (&self.health_max_log_size, "--health-max-log-size"),
-            (&self.health_retries, "--health-retries"),
-            (&self.health_start_period, "--health-start-period"),
-            (&self.health_startup_cmd, "--health-startup-cmd"),
-            (&self.health_startup_interval, "--health-startup-interval"),
-            (&self.health_startup_retries, "--health-startup-retries"),
-            (&self.health_timeout, "--health-timeout"),
         ];
         let lists = [
             (&self.blkio_weight_device, "--blkio-weight-device"),
