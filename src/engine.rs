@@ -45,6 +45,23 @@ pub struct Options {
     pub cdi_spec_dirs: Vec<PathBuf>,
 }
 
+impl Options {
+    /// What `--storage-opt` says about the program that mounts overlays.
+    fn mount_program(&self) -> Option<PathBuf> {
+        let mut values = self.storage_options.iter().rev().filter_map(|option| {
+            let (key, value) = option.split_once('=')?;
+            is_mount_program(key).then(|| value.into())
+        });
+        values.next()
+    }
+}
+
+/// Whether a key of `--storage-opt` names the program that mounts overlays.
+#[must_use]
+pub fn is_mount_program(key: &str) -> bool {
+    matches!(key, "overlay.mount_program" | ".mount_program" | "mount_program")
+}
+
 /// The handles of one process, each opened when it is first asked for.
 #[derive(Debug)]
 pub struct Engine {
@@ -115,6 +132,7 @@ impl Engine {
                 root: self.options.root.clone(),
                 runroot: self.options.runroot.clone(),
                 tmpdir: self.options.tmpdir.clone(),
+                mount_program: self.options.mount_program(),
             };
             Paths::find(self.env(), &options)
         })

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use super::error::{CommandError, Result};
 use super::exit::ExitStatus;
 use super::ui::{Level, Ui};
-use crate::engine::Options;
+use crate::engine::{Options, is_mount_program};
 
 /// Manage pods, containers and images
 #[derive(Debug, Clone, clap::Args)]
@@ -71,8 +71,8 @@ pub struct GlobalArgs {
     /// Select which storage driver is used to manage storage of images and containers
     #[arg(long, value_name = "string")]
     pub storage_driver: Option<String>,
-    /// Used to pass an option to the storage driver
-    #[arg(long, value_name = "stringArray", hide = true)]
+    /// Used to pass an option to the storage driver (overlay.mount_program=PATH)
+    #[arg(long, value_name = "stringArray")]
     pub storage_opt: Vec<String>,
     /// Path to the directory for volatile state of the engine
     #[arg(long, value_name = "string")]
@@ -107,7 +107,7 @@ impl GlobalArgs {
             ("--network-config-dir", self.network_config_dir.is_some()),
             ("--runtime", self.runtime.is_some()),
             ("--runtime-flag", !self.runtime_flag.is_empty()),
-            ("--storage-opt", !self.storage_opt.is_empty()),
+            ("--storage-opt", self.storage_opt.iter().any(|option| !is_known_storage_option(option))),
             ("--volumepath", self.volumepath.is_some()),
         ];
         if let Some((flag, _)) = unread.iter().find(|(_, given)| *given) {
@@ -179,6 +179,10 @@ impl GlobalArgs {
             cdi_spec_dirs: self.cdi_spec_dir,
         }
     }
+}
+
+fn is_known_storage_option(option: &str) -> bool {
+    option.split_once('=').is_some_and(|(key, _)| is_mount_program(key))
 }
 
 /// Checks a value that podman knows: what rbox does is fine, what it may do later is said to be so.

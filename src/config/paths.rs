@@ -26,6 +26,8 @@ pub struct Paths {
     pub config_home: PathBuf,
     /// The user's home directory.
     pub home: PathBuf,
+    /// The program that mounts overlays in the kernel's place, if one is configured.
+    pub mount_program: Option<PathBuf>,
 }
 
 /// What the command line and storage.conf say about directories.
@@ -37,6 +39,8 @@ pub struct PathOptions {
     pub runroot: Option<PathBuf>,
     /// `--tmpdir`, used where `--runroot` is not given.
     pub tmpdir: Option<PathBuf>,
+    /// `--storage-opt mount_program=`; an empty path means the kernel.
+    pub mount_program: Option<PathBuf>,
 }
 
 impl Paths {
@@ -58,7 +62,9 @@ impl Paths {
             Some(runroot) => absolute(runroot)?,
             None => run_dir(env)?,
         };
-        Ok(Self { data, run, config_home, home })
+        let mount_program = options.mount_program.clone().or(hints.mount_program);
+        let mount_program = mount_program.filter(|program| !program.as_os_str().is_empty());
+        Ok(Self { data, run, config_home, home, mount_program })
     }
 }
 

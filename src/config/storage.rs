@@ -22,6 +22,8 @@ pub struct StorageHints {
     pub graphroot: Option<PathBuf>,
     /// Volatile data.
     pub runroot: Option<PathBuf>,
+    /// The program that mounts overlays in the kernel's place.
+    pub mount_program: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -36,6 +38,29 @@ struct Storage {
     graphroot: String,
     runroot: String,
     rootless_storage_path: String,
+    options: Options,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Options {
+    mount_program: String,
+    overlay: Overlay,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Overlay {
+    mount_program: String,
+}
+
+impl Storage {
+    /// The newer place of the option counts for more.
+    fn mount_program(&self, env: &Env) -> Option<PathBuf> {
+        [&self.options.overlay.mount_program, &self.options.mount_program]
+            .into_iter()
+            .find_map(|text| expand(text, env))
+    }
 }
 
 impl StorageHints {
@@ -50,6 +75,7 @@ impl StorageHints {
                 source: Some(path.to_owned()),
                 graphroot: expand(&storage.graphroot),
                 runroot: expand(&storage.runroot),
+                mount_program: storage.mount_program(env),
             };
         }
         let user = config_home.join("containers/storage.conf");
@@ -60,6 +86,7 @@ impl StorageHints {
                 source: Some(user),
                 graphroot: expand(&storage.graphroot).map(below),
                 runroot: expand(&storage.runroot).map(below),
+                mount_program: storage.mount_program(env),
             };
         }
         for path in ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"] {
@@ -67,7 +94,8 @@ impl StorageHints {
                 let is_user = subid::login_uid(env) != 0;
                 let graphroot = if is_user { expand(&storage.rootless_storage_path) } else { None };
                 let graphroot = graphroot.map(|path| path.join("rbox"));
-                return Self { source: Some(path.into()), graphroot, runroot: None };
+                let mount_program = storage.mount_program(env);
+                return Self { source: Some(path.into()), graphroot, runroot: None, mount_program };
             }
         }
         Self::default()

@@ -104,6 +104,14 @@ pub enum Error {
         /// The feature.
         what: String,
     },
+    /// fuse-overlayfs does not do its work.
+    #[error("mounting by {}: {what}", program.display())]
+    Fuse {
+        /// The program.
+        program: PathBuf,
+        /// What happened.
+        what: String,
+    },
     /// A mount or volume cannot be.
     #[error(transparent)]
     Volume(#[from] volume::Error),
@@ -141,9 +149,11 @@ impl Error {
             }
             Self::Ambiguous { .. } | Self::BadName { .. } | Self::Invalid { .. } => ErrorKind::InvalidInput,
             Self::Newer { .. } | Self::Unsupported { .. } | Self::NoFreezer => ErrorKind::Unsupported,
-            Self::Damaged { .. } | Self::MonitorGone { .. } | Self::Kernel(_) | Self::NotStarted(_) => {
-                ErrorKind::Internal
-            }
+            Self::Damaged { .. }
+            | Self::MonitorGone { .. }
+            | Self::Kernel(_)
+            | Self::NotStarted(_)
+            | Self::Fuse { .. } => ErrorKind::Internal,
             Self::Store(error) => error.kind(),
             Self::Runtime(error) => error.kind(),
             Self::UserNamespace(error) => error.kind(),

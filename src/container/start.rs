@@ -14,12 +14,13 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::create::namespace::parse_cgroups;
 use super::create::{CgroupMode, CreateRequest, RestartPolicy};
+use super::fuse::FuseMounts;
 use super::health::Timer;
 use super::network::{RunNetwork, Settings};
-use super::record::{LogDriver, Root};
+use super::record::LogDriver;
 use super::reserve::make_dir;
 use super::state::{Phase, ProcessRef, STOP, StopMark, Stored};
-use super::{ContainerId, Containers, Error, Record, Result, Status, Time, cgroup};
+use super::{ContainerId, Containers, Error, Record, Result, Status, Time, cgroup, root};
 use crate::config::Paths;
 use crate::events::Event;
 use crate::kernel;
@@ -30,9 +31,9 @@ use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
 use crate::network;
 use crate::runtime::cgroup::Split;
-use crate::runtime::plan::{Membership, Overlay, UserNamespace};
-use crate::runtime::{Created, Host, HostError, Passed, Plan, RootSource};
-use crate::store::{Digest, RootMount, Store};
+use crate::runtime::plan::{Membership, UserNamespace};
+use crate::runtime::{Created, Host, HostError, Passed, Plan};
+use crate::store::{Driver, Store};
 use crate::userns::{self, UserMaps};
 
 /// How a container is started.
@@ -119,6 +120,7 @@ impl Containers {
             timer: Timer::default(),
             delay: FIRST_DELAY,
             trash: None,
+            fuse: FuseMounts::default(),
             split: None,
         };
         Ok(monitor::start(Box::new(keeper), request)?.into())
@@ -179,6 +181,8 @@ struct Keeper {
     delay: Duration,
     /// The removed container's directory.
     trash: Option<PathBuf>,
+    /// Where the kernel has no overlay.
+    fuse: FuseMounts,
     /// With `--cgroups=split`.
     split: Option<Split>,
 }
@@ -201,9 +205,9 @@ impl Host for Keeper {
 
 impl Container for Keeper {
     fn prepare(&mut self) -> Result<Plan, Reason> {
-        let store = Store::open_at(&self.containers.data)?;
+        let store = Store::open(&self.paths)?;
         // The trial of a new store needs the caller's ids, which are gone until the maps are written.
-        store.driver()?;
+        let driver = store.driver()?;
         // The helpers that write the maps take most of the time: everything that needs no rights is
         // done while they are at it.
         let entering = self.enter()?;
@@ -224,7 +228,11 @@ impl Container for Keeper {
             self.containers.give_volumes(&self.record)?;
         }
         self.network = Some(network);
-        clear_volatile(&self.dir);
+        root::clear_volatile(&self.dir);
+        if let (Driver::FuseOverlay, Some(program)) = (driver.driver, &driver.program) {
+            let run = self.containers.run_dir(&self.record.id);
+            self.fuse = FuseMounts::replace(program, &mut plan, &self.dir, &run)?;
+        }
         Ok(plan)
     }
 
@@ -234,6 +242,7 @@ impl Container for Keeper {
         state.cgroup =
             created.cgroup.as_ref().map_or_else(String::new, |cgroup| cgroup.path().display().to_string());
         state.network = self.status.take();
+        state.helpers = self.fuse.processes();
         state.write(&self.dir)?;
         let monitor = state.monitor;
         let init = state.init;
@@ -282,6 +291,7 @@ impl Container for Keeper {
 
     fn failed(&mut self, failure: &Failure) {
         self.disconnect();
+        self.fuse = FuseMounts::default();
         if self.record.lifecycle.auto_remove {
             self.remove();
         } else if let Some(state) = self.state.as_mut().filter(|state| state.restarts > 0) {
@@ -325,6 +335,7 @@ impl Container for Keeper {
         if let Ok(Some(record)) = self.containers.record(&self.record.id) {
             self.record = record;
         }
+        self.fuse = FuseMounts::default();
         let Some(mut state) = self.state.take() else { return Next::End(code) };
         let finished = Time::now();
         let ran = state.started.map(|started| finished.0.duration_since(started.0));
@@ -405,7 +416,7 @@ impl Keeper {
             // In the spec already: one that is made would need a mapping, and there is none.
             join_user_namespace(&mut spec, path);
         }
-        let root = root_source(store, &self.dir, &self.record.root)?;
+        let root = root::source(store, &self.dir, &self.record.root)?;
         let mut plan = Plan::from_spec(&spec, &self.dir, Some(root))?;
         if let UserNamespace::New(maps) = &mut plan.namespaces.user {
             maps.uid = split_along(&maps.uid, &self.maps.maps.uid);
@@ -447,7 +458,7 @@ impl Keeper {
         let root = &self.record.root;
         if root.unowned {
             let (upper, work) = (self.dir.join("upper"), self.dir.join("work"));
-            store.make_upper(&layers(root)?, &root.maps, &upper, &work)?;
+            store.make_upper(&root::layers(root)?, &root.maps, &upper, &work)?;
         }
         if root.shares_ids() {
             return Ok(());
@@ -541,11 +552,6 @@ impl Keeper {
     }
 }
 
-fn layers(root: &Root) -> Result<Vec<Digest>> {
-    let invalid = |text| Error::Invalid { what: format!("{text:?} is not a layer id") };
-    root.layers.iter().map(|text| text.parse().map_err(|_| invalid(text))).collect()
-}
-
 fn join_user_namespace(spec: &mut Spec, path: PathBuf) {
     let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
     for namespace in namespaces.into_iter().flatten() {
@@ -553,53 +559,6 @@ fn join_user_namespace(spec: &mut Spec, path: PathBuf) {
             namespace.set_path(Some(path.clone()));
         }
     }
-}
-
-/// The root file system of a container as the runtime wants it.
-fn root_source(store: &Store, dir: &Path, root: &Root) -> Result<RootSource> {
-    let (upper, work) = (dir.join("upper"), dir.join("work"));
-    if let Some(directory) = &root.directory {
-        if !root.directory_overlay {
-            return Ok(RootSource::Bind(directory.clone()));
-        }
-        return Ok(RootSource::Overlay(Overlay {
-            lower_base: PathBuf::from("/"),
-            lowers: vec![directory.strip_prefix("/").unwrap_or(directory).to_owned()],
-            upper_base: dir.to_owned(),
-            upper: Some("upper".into()),
-            work: Some("work".into()),
-            user_xattr: true,
-            volatile: true,
-            options: Vec::new(),
-        }));
-    }
-    match store.root_mount(&layers(root)?, Some(&upper), Some(&work), &root.maps)? {
-        RootMount::Overlay { base, lowers, upper, work, mut options } => {
-            let given = options.len();
-            options.retain(|(key, _)| key != "userxattr");
-            Ok(RootSource::Overlay(Overlay {
-                lower_base: base.clone(),
-                lowers,
-                upper_base: base,
-                upper,
-                work,
-                user_xattr: options.len() < given,
-                // A sync of the whole file system at each exit is not worth what a crash could lose.
-                volatile: true,
-                options,
-            }))
-        }
-        RootMount::Bind { source } => Ok(RootSource::Bind(source)),
-        RootMount::FuseOverlay { program, .. } => Err(Error::Invalid {
-            what: format!("not supported yet: root file systems by {}", program.display()),
-        }),
-    }
-}
-
-/// Overlay refuses an upper directory that was mounted `volatile` and leaves this mark for ever. The data of the
-/// last run may be incomplete after a power cut; that is what `volatile` means, and no reason not to start.
-fn clear_volatile(dir: &Path) {
-    let _ = std::fs::remove_dir_all(dir.join("work/work/incompat"));
 }
 
 fn write_pid(path: &Path, process: ProcessRef) -> Result<()> {

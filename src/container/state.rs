@@ -111,6 +111,9 @@ pub struct Stored {
     /// How it is connected.
     #[serde(default)]
     pub network: Option<network::Status>,
+    /// Processes that serve its file systems.
+    #[serde(default)]
+    pub helpers: Vec<ProcessRef>,
 }
 
 /// How far the monitor came.
@@ -231,6 +234,7 @@ impl Stored {
             restarts: 0,
             cgroup: String::new(),
             network: None,
+            helpers: Vec::new(),
         })
     }
 

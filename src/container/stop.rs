@@ -213,6 +213,10 @@ impl Containers {
         {
             network::driver::end_helper(helper);
         }
+        let helpers = std::mem::take(&mut stored.helpers);
+        if !rebooted {
+            super::fuse::end_all(&helpers, &self.dir(&record.id));
+        }
         stored.phase = Phase::Exited;
         stored.exit_code = None;
         stored.finished.get_or_insert_with(super::Time::now);

@@ -10,7 +10,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 use super::error::{Error, Result};
-use super::probe::DriverOptions;
+use super::probe::{Driver, DriverOptions};
 use super::record::VERSION;
 use super::session::Session;
 use crate::config::Paths;
@@ -54,7 +54,9 @@ struct StoreRecord {
 impl Store {
     /// Opens the store of `paths`, making it if there is none.
     pub fn open(paths: &Paths) -> Result<Self> {
-        Self::open_at(&paths.data)
+        let wished = paths.mount_program.as_ref().map(|_| Driver::FuseOverlay);
+        let options = DriverOptions { driver: wished, fuse_program: paths.mount_program.clone() };
+        Ok(Self::open_at(&paths.data)?.with_driver(options))
     }
 
     /// Opens or makes the store in the directory `data`.

@@ -134,7 +134,7 @@ mod tests {
             maps: IdMaps { uid: line.clone(), gid: line },
             kind: MapKind::Single { why: SingleReason::Nested },
         };
-        let paths = Paths { data: run.clone(), run, config_home: "/".into(), home: "/".into() };
+        let paths = Paths { data: run.clone(), run, config_home: "/".into(), home: "/".into(), mount_program: None };
         (paths, maps)
     }
 

@@ -25,6 +25,7 @@ mod pull;
 mod run_basic;
 mod run_confinement;
 mod run_files;
+mod run_fuse;
 mod run_identity;
 mod run_namespaces;
 mod run_network;

@@ -229,3 +229,27 @@ fn kept_groups_open_what_they_open_outside() {
     let annotations = env.ok(["inspect", "--format", "{{json .Config.Annotations}}", "k"]);
     assert!(annotations.contains("\"run.oci.keep_original_groups\":\"1\""), "{annotations}");
 }
+
+/// The directories above the store and above a bound one may be closed to all ids that a container has.
+#[test]
+fn user_namespaces_work_where_the_store_is_closed_to_their_ids() {
+    let env = loaded("closed");
+    let root = env.work().parent().unwrap().to_owned();
+    let own = rustix::process::getgid();
+    let groups = rustix::process::getgroups().unwrap();
+    let other = groups.into_iter().find(|gid| *gid != own).expect("the user of the tests has a second group");
+    let shared = env.work().join("shared");
+    std::fs::create_dir(&shared).unwrap();
+    std::fs::set_permissions(&shared, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let volume = format!("{}:/shared", shared.display());
+    for (group, mode) in [(own, 0o700), (other, 0o700), (other, 0o750), (other, 0o710)] {
+        std::os::unix::fs::chown(&root, None, Some(group.as_raw())).unwrap();
+        std::fs::set_permissions(&root, std::fs::Permissions::from_mode(mode)).unwrap();
+        for userns in ["keep-id", "keep-id:uid=5,gid=6", "nomap", "auto", "auto:size=2000"] {
+            let option = format!("--userns={userns}");
+            let script = "touch /shared/$$ && rm /shared/$$ && test -w / -o $(id -u) != 0 && cat /etc/hostname | wc -l";
+            let found = sh(&env, &[&option, "-v", &volume, "-v", "named:/named"], script);
+            assert_eq!(found, "1", "{userns} with {group:?} {mode:o}");
+        }
+    }
+}

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::image::{self, registries::Registries};
 use crate::kernel::idmap::IdRange;
 use crate::network::pasta;
+use crate::store::{Driver, DriverInfo};
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -99,6 +100,14 @@ struct Helper {
 }
 
 #[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct MountProgram {
+    executable: String,
+    package: String,
+    version: String,
+}
+
+#[derive(Debug, Serialize)]
 struct Socket {
     path: String,
     exists: bool,
@@ -134,7 +143,7 @@ struct StoreInfo {
     config_file: PathBuf,
     container_store: ContainerStore,
     graph_driver_name: &'static str,
-    graph_options: BTreeMap<String, String>,
+    graph_options: BTreeMap<&'static str, MountProgram>,
     graph_root: PathBuf,
     graph_root_allocated: u64,
     graph_root_used: u64,
@@ -323,6 +332,7 @@ impl StoreInfo {
         let paths = engine.paths()?;
         let config = engine.config()?;
         let store = engine.store()?;
+        let driver = store.driver();
         let space = host::Space::of(&paths.data);
         let hints = StorageHints::load(engine.env(), &paths.config_home);
         let user_file = paths.config_home.join("containers/storage.conf");
@@ -335,13 +345,21 @@ impl StoreInfo {
             config_file: hints.source.unwrap_or(user_file),
             container_store: ContainerStore::count(&engine.containers()?)?,
             graph_driver_name: "overlay",
-            graph_options: BTreeMap::new(),
+            graph_options: mount_program(driver.as_ref().ok()),
             graph_root: paths.data.clone(),
             graph_root_allocated: space.total,
             graph_root_used: space.used,
             graph_status: BTreeMap::from([
                 ("Backing Filesystem", space.file_system),
-                ("Native Overlay Diff", "true".to_owned()),
+                (
+                    "Native Overlay Diff",
+                    driver.as_ref().is_ok_and(|info| info.driver == Driver::Overlay).to_string(),
+                ),
+                // Empty where the kernel's overlay is used, or another one is configured.
+                (
+                    "Overlay Refused",
+                    driver.map_or_else(|e| Some(e.to_string()), |info| info.reason).unwrap_or_default(),
+                ),
                 ("Supports d_type", "true".to_owned()),
                 ("Using metacopy", "false".to_owned()),
             ]),
@@ -355,6 +373,16 @@ impl StoreInfo {
             transient_store: false,
         })
     }
+}
+
+/// The program that mounts overlays, as podman shows it.
+fn mount_program(driver: Option<&DriverInfo>) -> BTreeMap<&'static str, MountProgram> {
+    let program = driver.and_then(|driver| driver.program.clone());
+    let shown = program.map(|path| {
+        let Helper { executable, package, version } = helper(Some(path));
+        ("overlay.mount_program", MountProgram { executable, package, version })
+    });
+    shown.into_iter().collect()
 }
 
 impl ContainerStore {

@@ -1,0 +1,63 @@
+//! The root file system of a container, from its record to what the runtime mounts.
+
+use std::path::{Path, PathBuf};
+
+use super::record::Root;
+use super::{Error, Result};
+use crate::runtime::RootSource;
+use crate::runtime::plan::Overlay;
+use crate::store::{Digest, RootMount, Store};
+
+/// The layers, lowest first.
+pub(super) fn layers(root: &Root) -> Result<Vec<Digest>> {
+    let invalid = |text| Error::Invalid { what: format!("{text:?} is not a layer id") };
+    root.layers.iter().map(|text| text.parse().map_err(|_| invalid(text))).collect()
+}
+
+/// The root file system as the runtime wants it. Where fuse-overlayfs is in use, [`super::fuse`] mounts the
+/// overlay in the runtime's place.
+pub(super) fn source(store: &Store, dir: &Path, root: &Root) -> Result<RootSource> {
+    let (upper, work) = (dir.join("upper"), dir.join("work"));
+    if let Some(directory) = &root.directory {
+        if !root.directory_overlay {
+            return Ok(RootSource::Bind(directory.clone()));
+        }
+        return Ok(RootSource::Overlay(Overlay {
+            lower_base: PathBuf::from("/"),
+            lowers: vec![directory.strip_prefix("/").unwrap_or(directory).to_owned()],
+            upper_base: dir.to_owned(),
+            upper: Some("upper".into()),
+            work: Some("work".into()),
+            user_xattr: true,
+            volatile: true,
+            options: Vec::new(),
+        }));
+    }
+    let (base, lowers, upper, work, mut options) =
+        match store.root_mount(&layers(root)?, Some(&upper), Some(&work), &root.maps)? {
+            RootMount::Bind { source } => return Ok(RootSource::Bind(source)),
+            RootMount::Overlay { base, lowers, upper, work, options }
+            | RootMount::FuseOverlay { base, lowers, upper, work, options, .. } => {
+                (base, lowers, upper, work, options)
+            }
+        };
+    let given = options.len();
+    options.retain(|(key, _)| key != "userxattr");
+    Ok(RootSource::Overlay(Overlay {
+        lower_base: base.clone(),
+        lowers,
+        upper_base: base,
+        upper,
+        work,
+        user_xattr: options.len() < given,
+        // A sync of the whole file system at each exit is not worth what a crash could lose.
+        volatile: true,
+        options,
+    }))
+}
+
+/// Overlay refuses an upper directory that was mounted `volatile` and leaves this mark for ever. The data of the
+/// last run may be incomplete after a power cut; that is what `volatile` means, and no reason not to start.
+pub(super) fn clear_volatile(dir: &Path) {
+    let _ = std::fs::remove_dir_all(dir.join("work/work/incompat"));
+}
