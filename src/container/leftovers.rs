@@ -1,6 +1,7 @@
 //! What goes with a container when it is removed: volumes made for it alone, and its image after `--rmi`.
 
 use super::{Containers, Error, Record, Result};
+use crate::events::Event;
 use crate::store::{ImageId, Partials, Store};
 use crate::volume::{self, Volumes};
 
@@ -31,7 +32,8 @@ impl Containers {
             if self.users_of_volume(&mount.name)?.is_empty() {
                 match self.volumes().remove(&mount.name) {
                     Err(volume::Error::NotFound { .. }) => {}
-                    other => other?,
+                    Ok(()) => self.events.emit(&[Event::volume("remove", &mount.name)]),
+                    Err(error) => return Err(error.into()),
                 }
             }
         }

@@ -379,6 +379,20 @@ impl Container for Keeper {
         Next::Restart(delay)
     }
 
+    fn abandoned(&mut self) -> bool {
+        let Some(mark) = StopMark::read(&self.dir) else { return false };
+        if self.record.lifecycle.auto_remove && !mark.keep {
+            self.remove();
+        } else if let Some(state) = &mut self.state {
+            state.phase = Phase::Exited;
+            // Without the file, readers see that both processes are gone and say so.
+            let _ = state.write(&self.dir);
+        }
+        self.holder = None;
+        self.close_socket();
+        true
+    }
+
     fn finish(&mut self) {
         if let Some(trash) = self.trash.take() {
             // What is left over is removed by the next writer of the store.

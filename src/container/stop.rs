@@ -53,10 +53,11 @@ impl Containers {
     /// # Errors
     /// When it cannot be signalled or does not end.
     pub fn stop(&self, record: &Record, request: StopRequest) -> Result<Stopped> {
-        let state = self.state_or_unknown(&record.id);
+        let mut state = self.state_or_unknown(&record.id);
         if request.by_user && state.stored.is_some() {
             // Also when nothing runs right now: a restart may be pending.
             self.mark_stopped(record, request.keep)?;
+            state = self.settle(record, state)?;
         }
         let Some((stored, pidfd)) = self.open_init(&state)? else {
             self.await_exit(record, Some(MONITOR_PATIENCE))?;
@@ -87,6 +88,37 @@ impl Containers {
             return Err(Error::MonitorGone { id: record.id.to_string() });
         }
         Ok(outcome)
+    }
+
+    /// Waits while the container is between two runs. Its monitor is told that there is a mark; one that had looked
+    /// for it just before starts the container once more, which is then stopped as any other.
+    fn settle(&self, record: &Record, mut state: State) -> Result<State> {
+        let deadline = Instant::now() + MONITOR_PATIENCE;
+        let between = |state: &State| {
+            state.status == Status::Stopped
+                && state.stored.as_ref().is_some_and(|stored| stored.phase == Phase::Restarting)
+        };
+        if between(&state) {
+            self.nudge(&state)?;
+        }
+        while between(&state) && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_micros(500));
+            state = self.state_or_unknown(&record.id);
+        }
+        Ok(state)
+    }
+
+    /// Tells the monitor that there is something new to read.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn nudge(&self, state: &State) -> Result<()> {
+        if let Some(monitor) =
+            state.stored.as_ref().map(|stored| stored.monitor.open()).transpose()?.flatten()
+        {
+            send(&monitor, libc::SIGUSR1)?;
+        }
+        Ok(())
     }
 
     /// Sends a signal to the first process.

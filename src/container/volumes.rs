@@ -1,6 +1,7 @@
 //! Volumes in the life of a container: their owner before its first start, and what its start put into them.
 
 use super::{Containers, Record, Result};
+use crate::events::Event;
 use crate::volume::{self, Backing};
 
 impl Containers {
@@ -51,7 +52,9 @@ impl Containers {
         for record in users {
             self.remove_with_dependents(&record, timeout)?;
         }
-        Ok(self.volumes().remove(name)?)
+        self.volumes().remove(name)?;
+        self.events.emit(&[Event::volume("remove", name)]);
+        Ok(())
     }
 
     fn remove_with_dependents(&self, record: &Record, timeout: Option<std::time::Duration>) -> Result<()> {

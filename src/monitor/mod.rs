@@ -86,6 +86,9 @@ pub trait Container: Host {
     /// A run has ended, `too_long` if by its time limit: writes that down, and decides what follows.
     fn ended(&mut self, status: ExitStatus, too_long: bool) -> Next;
 
+    /// Whether the next run, which is due or waited for, is not wanted any more; if so that is written down.
+    fn abandoned(&mut self) -> bool;
+
     /// Everybody knows the exit: what remains is slow work that nobody waits for.
     fn finish(&mut self);
 }
@@ -272,8 +275,8 @@ impl Beside {
                 Next::Restart(delay) => delay,
             };
             // The delay is kept by the loop, so that clients and signals are served meanwhile.
-            Session::new(self, clients, None).idle(Instant::now() + delay);
-            if self.ending {
+            let abandoned = Session::new(self, clients, None).idle(container, Instant::now() + delay);
+            if abandoned || self.ending {
                 return Ok(status.code());
             }
             match self.launch(container, request.streams, Vec::new()) {

@@ -85,11 +85,16 @@ impl<'a> Session<'a> {
     }
 
     /// Serves clients and signals until `until`, or until the monitor is told to end.
-    pub(super) fn idle(&mut self, until: Instant) {
+    /// `true` when its owner does not want the next run any more.
+    pub(super) fn idle(&mut self, owner: &mut dyn Container, until: Instant) -> bool {
         self.kill_at = Some(until);
         while Instant::now() < until && !self.beside.ending {
             self.idle_once();
+            if std::mem::take(&mut self.changed) && owner.abandoned() {
+                return true;
+            }
         }
+        owner.abandoned()
     }
 
     /// Serves clients and signals once.

@@ -76,7 +76,8 @@ fn what_follows_from_failures() {
     }
     wait_until("restarts", || env.ok(["inspect", "--format={{.RestartCount}}", "restart"]) != "0");
     assert_eq!(env.ok(["inspect", "--format={{.State.Status}}", "none"]), "running");
-    assert_eq!(health(&env, "none")["Status"], "unhealthy");
+    env.ok(["wait", "--condition=unhealthy", "none"]);
+    assert_eq!(env.ok(["inspect", "--format={{.State.Status}}", "none"]), "running");
     env.ok(["rm", "-f", "restart"]);
 }
 
@@ -166,4 +167,28 @@ fn bad_settings_create_nothing() {
         assert!(error.contains(text), "{flags:?}: {error}");
     }
     assert_eq!(env.ok(["ps", "-aq"]), "");
+}
+
+/// A container that waits for its next start is stopped at once, and not started once more.
+#[test]
+fn a_stop_between_two_starts_counts() {
+    let env = TestEnv::new("health-between");
+    env.busybox();
+    for number in 0..6 {
+        env.ok(["run", "-d", "--network=none", "--name=r", "--restart=always", IMAGE, "true"]);
+        wait_until("restarts", || {
+            env.ok(["inspect", "--format={{.RestartCount}}", "r"]).parse::<u32>().unwrap() > number % 3
+        });
+        let begin = std::time::Instant::now();
+        env.ok(["stop", "-t0", "r"]);
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+        assert_eq!(env.ok(["inspect", "--format={{.State.Status}}", "r"]), "exited");
+        let count = env.ok(["inspect", "--format={{.RestartCount}}", "r"]);
+        std::thread::sleep(Duration::from_millis(300));
+        assert_eq!(
+            env.ok(["inspect", "--format={{.RestartCount}} {{.State.Status}}", "r"]),
+            format!("{count} exited")
+        );
+        env.ok(["rm", "r"]);
+    }
 }

@@ -89,7 +89,7 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
 
     let unowned = make_root(&reservation, &store, image.as_ref(), &maps)?;
     make_files(&reservation, &generated, image.as_ref(), &request)?;
-    volumes.create()?;
+    volumes.create(&containers.events)?;
     let record = record(Parts {
         reservation: &reservation,
         request: &request,

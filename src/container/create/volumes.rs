@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use super::build::Image;
 use super::request::{CreateRequest, ImageVolumes};
 use crate::container::{ContainerId, Containers, Error, Result, Time, lookup};
+use crate::events::{Event, Sink};
 use crate::store::Store;
 use crate::volume::{
     self, Access, Backing, DriverOptions, Mount, MountOptions, Propagation, Relabel, Source, Volume, Volumes,
@@ -42,11 +43,12 @@ impl Plan {
     }
 
     /// Makes what is missing. Another container may have been faster, which is fine.
-    pub(super) fn create(&self) -> Result<()> {
+    pub(super) fn create(&self, events: &Sink) -> Result<()> {
         for volume in &self.missing {
             match self.table.create(volume) {
                 Err(volume::Error::Exists { .. }) => {}
-                other => other?,
+                Ok(()) => events.emit(&[Event::volume("create", &volume.name)]),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

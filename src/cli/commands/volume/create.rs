@@ -7,6 +7,7 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::container::{ContainerId, Time};
 use crate::engine::Engine;
+use crate::events::Event;
 use crate::volume::{self, DriverOptions, Volume};
 
 /// Create a new volume
@@ -65,6 +66,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         }
         other => other?,
     }
+    engine.events()?.emit(&[Event::volume("create", &volume.name)]);
     ui.data(&volume.name)?;
     Ok(ExitStatus::SUCCESS)
 }
