@@ -8,10 +8,11 @@ use crate::container::start::StartOptions;
 use crate::container::{Containers, Record, Status};
 use crate::engine::Engine;
 use crate::kernel::file::Flock;
-use crate::kernel::{signal, tty};
+use crate::kernel::{process, signal, tty};
 use crate::monitor::client::{Connection, Options, Outcome, Start, Wanted};
 use crate::monitor::keys::DetachKeys;
 use crate::runtime::Passed;
+use crate::userns::Entering;
 
 /// How a command takes part in a container's streams.
 #[derive(Debug, Clone)]
@@ -22,6 +23,15 @@ pub struct Attachment {
     pub detach_keys: DetachKeys,
     /// Signals are passed on.
     pub proxy_signals: bool,
+}
+
+/// What the starting process hands over to a container.
+#[derive(Debug, Default)]
+pub struct Inheritance {
+    /// Descriptors passed on to it.
+    pub extra: Vec<Passed>,
+    /// The user's namespace, where it was begun to be made already.
+    pub entering: Option<Entering>,
 }
 
 /// Reads `--detach-keys`, or the configured ones.
@@ -37,7 +47,7 @@ pub fn detach_keys(engine: &Engine, given: Option<&str>) -> Result<DetachKeys> {
 }
 
 /// Starts a container whose lock is held; `Ok` once its program runs. Containers that it depends on are
-/// started first. `extra` are passed on to it.
+/// started first.
 ///
 /// # Errors
 /// Why it does not run; the exit code is that of `run`.
@@ -47,10 +57,10 @@ pub fn start(
     record: &Record,
     lock: Flock,
     wanted: Wanted,
-    extra: Vec<Passed>,
+    inheritance: Inheritance,
 ) -> Result<Connection> {
     start_dependencies(ui, engine, record, &mut Vec::new())?;
-    start_alone(ui, engine, record, lock, wanted, extra)
+    start_alone(ui, engine, record, lock, wanted, inheritance)
 }
 
 /// Starts what `record` depends on, as far as it does not run.
@@ -72,7 +82,7 @@ fn start_dependencies(ui: &mut Ui, engine: &Engine, record: &Record, path: &mut 
         let lock = containers.lock(id)?;
         // Somebody else may have started it while we waited for the lock.
         if !containers.state(id)?.status.is_alive() {
-            start_alone(ui, engine, &other, lock, Wanted::NOTHING, Vec::new())
+            start_alone(ui, engine, &other, lock, Wanted::NOTHING, Inheritance::default())
                 .map_err(|error| error.context(format_args!("starting dependency {id}")))?;
         }
     }
@@ -85,8 +95,10 @@ fn start_alone(
     record: &Record,
     lock: Flock,
     wanted: Wanted,
-    extra: Vec<Passed>,
+    inheritance: Inheritance,
 ) -> Result<Connection> {
+    let Inheritance { extra, entering } = inheritance;
+    let maker = entering.as_ref().map(Entering::child).transpose()?.flatten();
     let stdin = std::io::stdin();
     let size = if record.process.terminal { tty::window_size(&stdin).ok() } else { None };
     let options = StartOptions {
@@ -94,13 +106,19 @@ fn start_alone(
         size: size.map(|size| (size.columns, size.rows)).filter(|size| *size != (0, 0)),
         extra,
         settings: Settings { config: engine.config()?.clone(), env: engine.env().clone() },
+        entering,
         describe: CommandError::describe_failure,
     };
     // What is buffered would be written twice.
     ui.flush()?;
     let mut connection =
         engine.containers()?.start(engine.paths()?, engine.user_maps(), record, lock, options)?;
-    match connection.wait_started()? {
+    let started = connection.wait_started()?;
+    if let Some(maker) = maker {
+        // The monitor has joined the namespace, or is gone: this child of ours ends.
+        process::wait_pidfd(maker)?;
+    }
+    match started {
         Start::Running(_) => Ok(connection),
         Start::Failed(failure) => Err(failure.into()),
         Start::Lost => {

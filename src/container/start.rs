@@ -6,7 +6,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,8 @@ pub struct StartOptions {
     pub extra: Vec<Passed>,
     /// What the network is made from.
     pub settings: Settings,
+    /// The user's namespace, where it was begun to be made already.
+    pub entering: Option<userns::Entering>,
     /// Puts the reason of a failure into words.
     pub describe: fn(Reason) -> Failure,
 }
@@ -114,6 +116,7 @@ impl Containers {
             state: None,
             holder: None,
             settings: options.settings,
+            entering: options.entering,
             network: None,
             status: None,
             attached: options.wanted != Wanted::NOTHING,
@@ -171,6 +174,7 @@ struct Keeper {
     state: Option<Stored>,
     holder: Option<userns::HolderRecord>,
     settings: Settings,
+    entering: Option<userns::Entering>,
     network: Option<RunNetwork>,
     /// How this run is connected.
     status: Option<network::Status>,
@@ -408,17 +412,20 @@ impl Container for Keeper {
 impl Keeper {
     /// Begins to enter the user's namespace: that of a container whose namespaces are joined, if there is one,
     /// because the kernel lets only the owner's namespace and those above it join them.
-    fn enter(&self) -> Result<userns::Entering> {
+    fn enter(&mut self) -> Result<userns::Entering> {
         for other in &self.record.dependencies {
             let state = self.containers.state(other)?;
             if let Some(monitor) =
                 state.stored.filter(|_| state.status.is_alive()).map(|stored| stored.monitor)
                 && let Some(pidfd) = monitor.open()?
             {
-                return Ok(userns::begin_beside(monitor.pid.cast_unsigned(), pidfd.as_fd())?);
+                return Ok(userns::begin_beside(monitor.pid.cast_unsigned(), pidfd));
             }
         }
-        Ok(userns::begin(&self.paths, &self.maps)?)
+        match self.entering.take() {
+            Some(entering) => Ok(entering),
+            None => Ok(userns::begin(&self.paths, &self.maps)?),
+        }
     }
 
     /// What the runtime has to do.

@@ -7,6 +7,7 @@ mod cause;
 mod enter;
 pub mod error;
 mod holder;
+mod maker;
 pub mod maps;
 
 use crate::config::subid;

@@ -7,7 +7,7 @@ use crate::cli::args::fds;
 use crate::cli::ensure;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
-use crate::cli::session::{self, Attachment};
+use crate::cli::session::{self, Attachment, Inheritance};
 use crate::cli::ui::Ui;
 use crate::cli::values::go_bool;
 use crate::container::create::{self, CreateRequest, Created};
@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::kernel::tty;
 use crate::monitor::client::Wanted;
 use crate::network::Mode;
-use crate::runtime::Passed;
+use crate::userns;
 
 /// Run a command in a new container
 ///
@@ -75,6 +75,8 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let detach_keys = session::detach_keys(engine, args.detach_keys.as_deref())?;
 
     ensure::image(ui, engine, &args.create, &mut request)?;
+    // The helpers that write the id maps take longer than anything else: they work while the container is made.
+    let entering = userns::begin(engine.paths()?, engine.user_maps())?;
     ensure::replaced(ui, engine, &request)?;
     warn_about_ports(ui, &request);
     let created = create::create(engine, request).map_err(not_created)?;
@@ -82,7 +84,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         ui.warn(warning);
     }
     let attachment = Attachment { wanted, detach_keys, proxy_signals: args.sig_proxy.unwrap_or(true) };
-    start(ui, engine, created, args.detach, &attachment, extra)
+    start(ui, engine, created, args.detach, &attachment, Inheritance { extra, entering: Some(entering) })
 }
 
 /// 125, but for a user of the host who does not exist: podman finds that out when it starts the container.
@@ -116,11 +118,12 @@ fn start(
     created: Created,
     detach: bool,
     attachment: &Attachment,
-    extra: Vec<Passed>,
+    inheritance: Inheritance,
 ) -> Result<ExitStatus> {
     let Created { record, lock, .. } = created;
     let containers = engine.containers()?;
-    let connection = session::start(ui, engine, &record, lock, attachment.wanted, extra).map_err(refused)?;
+    let connection =
+        session::start(ui, engine, &record, lock, attachment.wanted, inheritance).map_err(refused)?;
     let passthrough = record.log.driver == crate::container::record::LogDriver::Passthrough;
     if detach {
         if !passthrough {

@@ -113,7 +113,7 @@ pub(super) fn start(ui: &mut Ui, engine: &Engine, containers: &Containers, recor
     if is_running(containers, record)? {
         return Ok(false);
     }
-    session::start(ui, engine, record, lock, Wanted::NOTHING, Vec::new())
+    session::start(ui, engine, record, lock, Wanted::NOTHING, session::Inheritance::default())
         .map(|_| true)
         .map_err(|error| cannot_start(error, record))
 }
@@ -148,7 +148,7 @@ fn attached(
     let connection = if is_running(containers, record)? {
         super::attach::connect(containers, record, attachment.wanted)?
     } else {
-        session::start(ui, engine, record, lock, attachment.wanted, Vec::new())
+        session::start(ui, engine, record, lock, attachment.wanted, session::Inheritance::default())
             .map_err(|error| error.context(format_args!("unable to start container {}", record.id)))?
     };
     session::follow(ui, containers, record, connection, attachment)
