@@ -3,6 +3,7 @@
 use super::error::{CommandError, Result};
 use super::exit::ExitStatus;
 use super::ui::Ui;
+use crate::container::create::Blueprint;
 use crate::container::network::Settings;
 use crate::container::start::StartOptions;
 use crate::container::{Containers, Record, Status};
@@ -30,6 +31,8 @@ pub struct Attachment {
 pub struct Inheritance {
     /// Descriptors passed on to it.
     pub extra: Vec<Passed>,
+    /// What the container was made from, where it was made just now.
+    pub blueprint: Option<Blueprint>,
     /// The user's namespace, where it was begun to be made already.
     pub entering: Option<Entering>,
 }
@@ -97,7 +100,7 @@ fn start_alone(
     wanted: Wanted,
     inheritance: Inheritance,
 ) -> Result<Connection> {
-    let Inheritance { extra, entering } = inheritance;
+    let Inheritance { extra, blueprint, entering } = inheritance;
     let maker = entering.as_ref().map(Entering::child).transpose()?.flatten();
     let stdin = std::io::stdin();
     let size = if record.process.terminal { tty::window_size(&stdin).ok() } else { None };
@@ -106,6 +109,7 @@ fn start_alone(
         size: size.map(|size| (size.columns, size.rows)).filter(|size| *size != (0, 0)),
         extra,
         settings: Settings { config: engine.config()?.clone(), env: engine.env().clone() },
+        blueprint,
         entering,
         describe: CommandError::describe_failure,
     };

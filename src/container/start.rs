@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::create::namespace::parse_cgroups;
-use super::create::{CgroupMode, CreateRequest, RestartPolicy};
+use super::create::{Blueprint, CgroupMode, CreateRequest, RestartPolicy};
 use super::fuse::FuseMounts;
 use super::health::Timer;
 use super::network::{RunNetwork, Settings};
@@ -47,6 +47,8 @@ pub struct StartOptions {
     pub extra: Vec<Passed>,
     /// What the network is made from.
     pub settings: Settings,
+    /// What the container was just made from, where the caller made it.
+    pub blueprint: Option<Blueprint>,
     /// The user's namespace, where it was begun to be made already.
     pub entering: Option<userns::Entering>,
     /// Puts the reason of a failure into words.
@@ -117,6 +119,7 @@ impl Containers {
             holder: None,
             settings: options.settings,
             entering: options.entering,
+            blueprint: options.blueprint,
             network: None,
             status: None,
             attached: options.wanted != Wanted::NOTHING,
@@ -175,6 +178,8 @@ struct Keeper {
     holder: Option<userns::HolderRecord>,
     settings: Settings,
     entering: Option<userns::Entering>,
+    /// Taken by the first start; a restart reads the files.
+    blueprint: Option<Blueprint>,
     network: Option<RunNetwork>,
     /// How this run is connected.
     status: Option<network::Status>,
@@ -413,6 +418,8 @@ impl Keeper {
     /// Begins to enter the user's namespace: that of a container whose namespaces are joined, if there is one,
     /// because the kernel lets only the owner's namespace and those above it join them.
     fn enter(&mut self) -> Result<userns::Entering> {
+        // One that is not used must go: the command waits for the end of its maker.
+        let begun = self.entering.take();
         for other in &self.record.dependencies {
             let state = self.containers.state(other)?;
             if let Some(monitor) =
@@ -422,17 +429,18 @@ impl Keeper {
                 return Ok(userns::begin_beside(monitor.pid.cast_unsigned(), pidfd));
             }
         }
-        match self.entering.take() {
+        match begun {
             Some(entering) => Ok(entering),
             None => Ok(userns::begin(&self.paths, &self.maps)?),
         }
     }
 
     /// What the runtime has to do.
-    fn plan(&self, store: &Store) -> Result<Plan> {
-        let path = self.dir.join("spec.json");
-        let mut spec: Spec = super::lookup::read_json(&path, 1)?
-            .ok_or_else(|| Error::Invalid { what: format!("{} is missing", path.display()) })?;
+    fn plan(&mut self, store: &Store) -> Result<Plan> {
+        let Blueprint { mut spec, extras } = match self.blueprint.take() {
+            Some(blueprint) => blueprint,
+            None => self.read_blueprint()?,
+        };
         if let Some(path) = self.namespace_of(&self.record.namespaces.user, "user")? {
             // In the spec already: one that is made would need a mapping, and there is none.
             join_user_namespace(&mut spec, path);
@@ -449,10 +457,7 @@ impl Keeper {
         }
         plan.identity.id = self.record.id.to_string();
         self.join_others(&mut plan)?;
-        let path = self.dir.join("request.json");
-        if let Some(request) = super::lookup::read_json::<CreateRequest>(&path, 1)? {
-            request.extras.apply(&mut plan)?;
-        }
+        extras.apply(&mut plan)?;
         Ok(plan)
     }
 
@@ -472,6 +477,14 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+
+    fn read_blueprint(&self) -> Result<Blueprint> {
+        let path = self.dir.join("spec.json");
+        let spec = super::lookup::read_json(&path, 1)?
+            .ok_or_else(|| Error::Invalid { what: format!("{} is missing", path.display()) })?;
+        let request = super::lookup::read_json::<CreateRequest>(&self.dir.join("request.json"), 1)?;
+        Ok(Blueprint { spec, extras: request.map(|request| request.extras).unwrap_or_default() })
     }
 
     /// Gives what was made outside of the user's namespace to its owner.

@@ -84,7 +84,14 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         ui.warn(warning);
     }
     let attachment = Attachment { wanted, detach_keys, proxy_signals: args.sig_proxy.unwrap_or(true) };
-    start(ui, engine, created, args.detach, &attachment, Inheritance { extra, entering: Some(entering) })
+    start(
+        ui,
+        engine,
+        created,
+        args.detach,
+        &attachment,
+        Inheritance { extra, entering: Some(entering), blueprint: None },
+    )
 }
 
 /// 125, but for a user of the host who does not exist: podman finds that out when it starts the container.
@@ -118,9 +125,10 @@ fn start(
     created: Created,
     detach: bool,
     attachment: &Attachment,
-    inheritance: Inheritance,
+    mut inheritance: Inheritance,
 ) -> Result<ExitStatus> {
-    let Created { record, lock, .. } = created;
+    let Created { record, lock, blueprint, .. } = created;
+    inheritance.blueprint = Some(blueprint);
     let containers = engine.containers()?;
     let connection =
         session::start(ui, engine, &record, lock, attachment.wanted, inheritance).map_err(refused)?;

@@ -10,6 +10,7 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 
+use super::extras::Extras;
 use super::host;
 use super::joins::{self, Joined};
 use super::record::{Parts, record};
@@ -33,8 +34,19 @@ pub struct Created {
     pub record: Record,
     /// Its lock, for a start that follows at once.
     pub lock: Flock,
+    /// What its files say, for a start that follows at once.
+    pub blueprint: Blueprint,
     /// What the user should know.
     pub warnings: Vec<String>,
+}
+
+/// What a container's processes are made from: `spec.json` and the extras of `request.json`.
+#[derive(Debug)]
+pub struct Blueprint {
+    /// The runtime specification.
+    pub spec: oci_spec::runtime::Spec,
+    /// What it has no words for.
+    pub extras: Extras,
 }
 
 /// An image that a container is made from.
@@ -105,7 +117,8 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     let lock = reservation.commit(&record, &request, &generated.spec, durability)?;
     write_cid_file(&record)?;
     containers.tell(&record, "create");
-    Ok(Created { record, lock, warnings: generated.warnings })
+    let blueprint = Blueprint { spec: generated.spec, extras: generated.extras };
+    Ok(Created { record, lock, blueprint, warnings: generated.warnings })
 }
 
 /// The image, and the guard that keeps it until the container's record holds it.

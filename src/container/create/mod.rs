@@ -24,7 +24,7 @@ pub mod userns;
 mod volumes;
 mod words;
 
-pub use build::{Created, create};
+pub use build::{Blueprint, Created, create};
 pub use extras::Extras;
 pub use request::{
     CgroupMode, CreateRequest, EnvRequest, Identity, ImageVolumes, Init, IpcMode, LogRequest, NamespaceMode,
