@@ -1,0 +1,139 @@
+//! What the runtime has to do: from a container's files and those of the containers that it joins.
+
+use std::path::{Path, PathBuf};
+
+use oci_spec::runtime::{LinuxNamespaceType, Spec};
+
+use super::{IPC_MOUNTS, Keeper};
+use crate::container::create::namespace::parse_cgroups;
+use crate::container::create::{Blueprint, CgroupMode, CreateRequest};
+use crate::container::lookup::read_json;
+use crate::container::{Error, Result, root};
+use crate::kernel;
+use crate::kernel::idmap::{split_along, to_outside};
+use crate::runtime::Plan;
+use crate::runtime::cgroup::Split;
+use crate::runtime::plan::{Membership, UserNamespace};
+use crate::store::Store;
+
+impl Keeper {
+    /// What the runtime has to do.
+    pub(super) fn plan(&mut self, store: &Store) -> Result<Plan> {
+        let Blueprint { mut spec, extras } = match self.blueprint.take() {
+            Some(blueprint) => blueprint,
+            None => self.read_blueprint()?,
+        };
+        if let Some(path) = self.namespace_of(&self.record.namespaces.user, "user")? {
+            // In the spec already: one that is made would need a mapping, and there is none.
+            join_user_namespace(&mut spec, path);
+        }
+        let root = root::source(store, &self.dir, &self.record.root)?;
+        let mut plan = Plan::from_spec(&spec, &self.dir, Some(root))?;
+        if let UserNamespace::New(maps) = &mut plan.namespaces.user {
+            maps.uid = split_along(&maps.uid, &self.maps.maps.uid);
+            maps.gid = split_along(&maps.gid, &self.maps.maps.gid);
+        }
+        if self.record.root.shares_ids() {
+            // mountinfo would tell the container where on the host its engine's files lie.
+            plan.copy_files_below(&self.dir.join("etc"));
+        }
+        plan.identity.id = self.record.id.to_string();
+        self.join_others(&mut plan)?;
+        extras.apply(&mut plan)?;
+        Ok(plan)
+    }
+
+    /// Chooses the cgroup.
+    pub(super) fn place(&mut self, plan: &mut Plan) -> Result<()> {
+        match parse_cgroups(&self.record.namespaces.cgroups)? {
+            CgroupMode::Enabled | CgroupMode::NoConmon => {}
+            CgroupMode::Disabled => plan.cgroup.disabled = true,
+            CgroupMode::Split => {
+                let split = match self.split.take() {
+                    Some(split) => split,
+                    None => Split::enter(self.record.id.as_str())?,
+                };
+                plan.cgroup.path = Some(split.payload().to_owned());
+                plan.cgroup.required = true;
+                self.split = Some(split);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_blueprint(&self) -> Result<Blueprint> {
+        let path = self.dir.join("spec.json");
+        let spec = read_json(&path, 1)?
+            .ok_or_else(|| Error::Invalid { what: format!("{} is missing", path.display()) })?;
+        let request = read_json::<CreateRequest>(&self.dir.join("request.json"), 1)?;
+        Ok(Blueprint { spec, extras: request.map(|request| request.extras).unwrap_or_default() })
+    }
+
+    /// Gives what was made outside of the user's namespace to its owner.
+    pub(super) fn give_files(&self, store: &Store) -> Result<()> {
+        let root = &self.record.root;
+        if root.unowned {
+            let (upper, work) = (self.dir.join("upper"), self.dir.join("work"));
+            store.make_upper(&root::layers(root)?, &root.maps, &upper, &work)?;
+        }
+        if root.shares_ids() {
+            return Ok(());
+        }
+        let owner = (to_outside(&root.maps.uid, 0), to_outside(&root.maps.gid, 0));
+        let (Some(uid), Some(gid)) = owner else { return Ok(()) };
+        for name in ["hosts", "resolv.conf", "hostname", "containerenv"] {
+            let path = self.dir.join("etc").join(name);
+            match std::os::unix::fs::lchown(&path, Some(uid), Some(gid)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(kernel::Error::path("lchown", path, e).into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Namespaces of other containers are found anew at each start, because their processes change.
+    fn join_others(&self, plan: &mut Plan) -> Result<()> {
+        let modes = &self.record.namespaces;
+        let slots = [
+            (&modes.pid, "pid", &mut plan.namespaces.pid),
+            (&modes.ipc, "ipc", &mut plan.namespaces.ipc),
+            (&modes.uts, "uts", &mut plan.namespaces.uts),
+            (&modes.cgroup, "cgroup", &mut plan.namespaces.cgroup),
+            (&self.record.network.mode, "net", &mut plan.namespaces.network),
+        ];
+        for (mode, file, slot) in slots {
+            if let Some(path) = self.namespace_of(mode, file)? {
+                *slot = Membership::Join(path);
+            }
+        }
+        if let Some(namespace) = self.namespace_of(&modes.ipc, "mnt")? {
+            // POSIX shared memory and message queues are files: without the same file systems the
+            // namespace alone would share System V's objects only.
+            plan.join_mounts(&IPC_MOUNTS, &namespace);
+        }
+        Ok(())
+    }
+
+    /// The namespace that `mode` joins, as a file of a running container.
+    fn namespace_of(&self, mode: &str, file: &str) -> Result<Option<PathBuf>> {
+        let Some(reference) = mode.strip_prefix("container:") else { return Ok(None) };
+        let other = self.containers.lookup(reference)?;
+        let state = self.containers.state(&other.id)?;
+        let pid = state.pid().ok_or_else(|| Error::WrongState {
+            what: format!("container {} whose namespace is to be shared is not running", other.id),
+            status: state.status,
+        })?;
+        Ok(Some(Path::new("/proc").join(pid.to_string()).join("ns").join(file)))
+    }
+}
+
+fn join_user_namespace(spec: &mut Spec, path: PathBuf) {
+    let namespaces = spec.linux_mut().as_mut().and_then(|linux| linux.namespaces_mut().as_mut());
+    for namespace in namespaces.into_iter().flatten() {
+        if namespace.typ() == LinuxNamespaceType::User {
+            namespace.set_path(Some(path.clone()));
+        }
+    }
+}
