@@ -170,7 +170,7 @@ fn write_exec_entry(entry: &ExecEntry, pid: Pid) -> Result<()> {
 }
 
 /// Sets variables, each of which replaces one of the same name.
-fn set_env(environment: &mut Vec<String>, changes: Vec<(String, String)>) {
+pub(super) fn set_env(environment: &mut Vec<String>, changes: Vec<(String, String)>) {
     for (name, value) in changes {
         environment.retain(|entry| entry.split_once('=').is_none_or(|(known, _)| known != name));
         environment.push(format!("{name}={value}"));

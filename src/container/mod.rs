@@ -43,6 +43,7 @@ pub mod state;
 pub mod stop;
 pub mod time;
 pub mod top;
+pub mod update;
 mod volumes;
 pub mod wait;
 

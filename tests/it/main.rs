@@ -31,4 +31,5 @@ mod run_namespaces;
 mod run_network;
 mod run_process;
 mod unshare;
+mod update;
 mod volumes;

@@ -42,6 +42,7 @@ pub mod stop;
 pub mod system;
 pub mod top;
 pub mod unshare;
+pub mod update;
 pub mod version;
 pub mod volume;
 pub mod wait;
@@ -170,6 +171,7 @@ commands! {
     system::reset: "system reset" => User;
     top: "top", "container top" => Caller;
     unshare: "unshare" => Caller;
+    update: "update", "container update" => Caller;
     version: "version" => Caller;
     volume::create: "volume create" => Caller;
     volume::exists: "volume exists" => Caller;

@@ -6,7 +6,7 @@
 pub mod health;
 mod identity;
 mod network;
-mod process;
+pub(in crate::cli) mod process;
 pub mod request;
 mod resources;
 mod security;

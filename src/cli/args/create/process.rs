@@ -205,7 +205,7 @@ fn stop_signal(text: &str) -> Result<i32> {
         .ok_or_else(|| CommandError::new(format!("invalid signal: {text}")))
 }
 
-fn restart_policy(text: &str) -> Result<RestartPolicy> {
+pub(in crate::cli) fn restart_policy(text: &str) -> Result<RestartPolicy> {
     let (name, retries) = match text.split_once(':') {
         Some((name, retries)) => (name, Some(retries)),
         None => (text, None),
