@@ -122,21 +122,24 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
     }
 }
 
-/// Reads a versioned JSON file, `None` if there is none.
+/// Reads a record of at most version `known`. A file without a byte in it, or with zeros only, counts as missing:
+/// that is what a power cut leaves of one that was never synced.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path, known: u32) -> Result<Option<T>> {
     #[derive(Deserialize)]
     struct Version {
-        version: u32,
+        version: Option<u32>,
     }
     let Some(bytes) = read_optional(path)? else { return Ok(None) };
+    if bytes.iter().all(|&byte| byte == 0) {
+        return Ok(None);
+    }
+    // Before the rest: a later version may look the same and mean something else.
+    let version = serde_json::from_slice::<Version>(&bytes).ok().and_then(|found| found.version);
+    if let Some(found) = version.filter(|&found| found > known) {
+        return Err(Error::Newer { path: path.to_owned(), found, known });
+    }
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(Some(value)),
-        Err(source) => {
-            let newer = serde_json::from_slice::<Version>(&bytes).map(|v| v.version).ok();
-            if let Some(found) = newer.filter(|&found| found > known) {
-                return Err(Error::Newer { path: path.to_owned(), found, known });
-            }
-            Err(Error::Damaged { path: path.to_owned(), source })
-        }
+        Err(source) => Err(Error::Damaged { path: path.to_owned(), source }),
     }
 }

@@ -11,6 +11,10 @@ use super::reserve::{make_dir, remove_dir};
 use super::stop::StopRequest;
 use super::{ContainerId, Containers, Error, Record, Result, State, Status};
 use crate::kernel;
+use crate::kernel::file::Flock;
+
+/// How often a container that others start meanwhile is stopped.
+const STOP_ATTEMPTS: u32 = 20;
 
 /// How to remove a container.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,34 +33,7 @@ impl Containers {
     /// # Errors
     /// When it runs and `force` is not set, when others depend on it, or when files cannot be removed.
     pub fn remove(&self, record: &Record, options: RemoveOptions) -> Result<()> {
-        if options.force {
-            let request = StopRequest { timeout: options.timeout, by_user: true, keep: false };
-            match self.stop(record, request) {
-                // How it ended does not matter any more.
-                Err(Error::MonitorGone { .. }) => {}
-                stopped => drop(stopped?),
-            }
-        }
-        let _lock = match self.lock(&record.id) {
-            // Somebody else was faster.
-            Err(Error::NotFound { .. }) => return Ok(()),
-            lock => lock?,
-        };
-        if self.record(&record.id)?.is_none() {
-            return Ok(());
-        }
-        let state = self.state_or_unknown(&record.id);
-        if state.status.is_alive() || (state.status == Status::Stopped && !options.force) {
-            return Err(Error::WrongState {
-                what: format!(
-                    "cannot remove container {} as it is {} - running or paused containers cannot be \
-                     removed without force",
-                    record.id,
-                    state.status.as_str()
-                ),
-                status: state.status,
-            });
-        }
+        let Some((_lock, state)) = self.lock_ended(record, options)? else { return Ok(()) };
         let trash = self.detach_files(record)?;
         self.events.emit(&[record.removal_event(&state)]);
         remove_dir(&trash)?;
@@ -64,6 +41,48 @@ impl Containers {
             self.remove_anonymous_volumes(record)?;
         }
         Ok(())
+    }
+
+    /// Locks a container that is not running, after stopping it if that is wished; nothing if it is gone.
+    fn lock_ended(&self, record: &Record, options: RemoveOptions) -> Result<Option<(Flock, State)>> {
+        let mut attempts = if options.force { STOP_ATTEMPTS } else { 0 };
+        loop {
+            if options.force {
+                let request = StopRequest { timeout: options.timeout, by_user: true, keep: false };
+                match self.stop(record, request) {
+                    // How it ended does not matter any more.
+                    Err(Error::MonitorGone { .. }) => {}
+                    stopped => drop(stopped?),
+                }
+            }
+            let lock = match self.lock(&record.id) {
+                // Somebody else was faster.
+                Err(Error::NotFound { .. }) => return Ok(None),
+                lock => lock?,
+            };
+            if self.record(&record.id)?.is_none() {
+                return Ok(None);
+            }
+            let state = self.state_or_unknown(&record.id);
+            let status = state.status;
+            if !status.is_alive() && (status != Status::Stopped || options.force) {
+                return Ok(Some((lock, state)));
+            }
+            if attempts > 0 {
+                // It was just being started when the stop found nothing to stop.
+                attempts -= 1;
+                continue;
+            }
+            return Err(Error::WrongState {
+                what: format!(
+                    "cannot remove container {} as it is {} - running or paused containers cannot be \
+                     removed without force",
+                    record.id,
+                    status.as_str()
+                ),
+                status,
+            });
+        }
     }
 
     /// The state, or "unknown" where its file is damaged: that must not keep anybody from removing it.

@@ -159,16 +159,25 @@ impl State {
 }
 
 impl ProcessRef {
-    /// Whether this very process exists and is no zombie.
+    /// Whether this very process exists and is no zombie. One that cannot be looked at now (no free descriptor)
+    /// counts as alive: whoever takes a living one for dead waits for it for ever, or starts it twice.
     #[must_use]
     pub fn is_alive(&self) -> bool {
+        self.look().unwrap_or(true)
+    }
+
+    fn look(&self) -> Result<bool> {
         if self.pid <= 0 {
-            return false;
+            return Ok(false);
         }
-        std::fs::read(format!("/proc/{}/stat", self.pid))
-            .ok()
-            .and_then(|text| parse_stat(&text))
-            .is_some_and(|(state, start)| start == self.start_time && !matches!(state, b'Z' | b'X'))
+        let path = format!("/proc/{}/stat", self.pid);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(false),
+            Err(e) => return Err(crate::kernel::Error::path("read", path, e).into()),
+        };
+        let found = parse_stat(&text);
+        Ok(found.is_some_and(|(state, start)| start == self.start_time && !matches!(state, b'Z' | b'X')))
     }
 }
 
@@ -207,7 +216,7 @@ impl ProcessRef {
         let Some(pid) = Pid::from_raw(self.pid) else { return Ok(None) };
         match process::pidfd_open(pid) {
             // Checked after the handle is open: from then on the number cannot change hands unnoticed.
-            Ok(pidfd) => Ok(self.is_alive().then_some(pidfd)),
+            Ok(pidfd) => Ok(self.look()?.then_some(pidfd)),
             Err(e) if e.errno() == Some(libc::ESRCH) => Ok(None),
             Err(e) => Err(e.into()),
         }
@@ -215,6 +224,17 @@ impl ProcessRef {
 }
 
 impl Stored {
+    /// What is known of an end that nobody saw: not the exit code.
+    fn end_unseen(&mut self) -> Result<()> {
+        self.exit_code = None;
+        self.error = if self.boot_id == process::boot_id()? {
+            "the container's monitor ended before the container; the exit code is not known".to_owned()
+        } else {
+            "the machine was restarted while the container ran".to_owned()
+        };
+        Ok(())
+    }
+
     /// The state of a container whose first process was just made by this very process.
     ///
     /// # Errors
@@ -258,7 +278,7 @@ impl Stored {
 
 /// Judges what is stored in `dir` against the kernel.
 pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
-    let Some(stored) = stored else {
+    let Some(mut stored) = stored else {
         return Ok(State { status: Status::Created, stored, stopped_by_user: false });
     };
     let stop = StopMark::read(dir);
@@ -281,6 +301,9 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
         _ if stored.monitor.is_alive() => Status::Stopped,
         _ => Status::Exited,
     };
+    if status == Status::Exited && stored.phase != Phase::Exited {
+        stored.end_unseen()?;
+    }
     Ok(State { status, stored: Some(stored), stopped_by_user })
 }
 

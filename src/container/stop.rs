@@ -53,7 +53,8 @@ impl Containers {
     /// # Errors
     /// When it cannot be signalled or does not end.
     pub fn stop(&self, record: &Record, request: StopRequest) -> Result<Stopped> {
-        let mut state = self.state_or_unknown(&record.id);
+        // One that cannot be read must not pass for one that is not running: its end would be waited for.
+        let mut state = self.state(&record.id)?;
         if request.by_user && state.stored.is_some() {
             // Also when nothing runs right now: a restart may be pending.
             self.mark_stopped(record, request.keep)?;
@@ -250,13 +251,7 @@ impl Containers {
             super::fuse::end_all(&helpers, &self.dir(&record.id));
         }
         stored.phase = Phase::Exited;
-        stored.exit_code = None;
         stored.finished.get_or_insert_with(super::Time::now);
-        stored.error = if rebooted {
-            "the machine was restarted while the container ran".to_owned()
-        } else {
-            "the container's monitor ended before the container; the exit code is not known".to_owned()
-        };
         stored.write(&self.dir(&record.id))
     }
 }
