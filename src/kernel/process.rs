@@ -307,6 +307,28 @@ pub fn start_time(pid: Pid) -> Result<u64> {
         .ok_or_else(|| Error::path("parse", &path, io::Error::from(io::ErrorKind::InvalidData)))
 }
 
+/// Puts `title` in place of this process's arguments, which every user of the host can read in
+/// `/proc/PID/cmdline` and which may hold secrets (`-e PASSWORD=…`).
+pub fn hide_arguments(title: &str) -> Result<()> {
+    let path = "/proc/self/stat";
+    let stat = fs::read_to_string(path).map_err(|source| Error::path("read", path, source))?;
+    // Fields 48 and 49 are where the arguments begin and end; the command's name ends at the last ')'.
+    let after = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let mut fields = after.split_whitespace().skip(45).map(str::parse::<u64>);
+    let (Some(Ok(start)), Some(Ok(end))) = (fields.next(), fields.next()) else {
+        return Err(Error::path("parse", path, io::Error::from(io::ErrorKind::InvalidData)));
+    };
+    // The kernel reads on behind the end if the last byte is not 0.
+    let size = usize::try_from(end.saturating_sub(start)).unwrap_or_default();
+    let mut text = title.as_bytes()[..title.len().min(size.saturating_sub(1))].to_vec();
+    text.resize(size, 0);
+    let path = "/proc/self/mem";
+    let memory = fs::File::options().write(true).open(path);
+    memory
+        .and_then(|memory| std::os::unix::fs::FileExt::write_all_at(&memory, &text, start))
+        .map_err(|source| Error::path("write", path, source))
+}
+
 /// The identity of this boot of the machine.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";

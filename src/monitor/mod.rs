@@ -263,7 +263,7 @@ impl Beside {
         let (mut running, mut ends) = self.launch(container, request.streams, request.extra)?;
         clients.send_all(&Frame::Started(running.pid.as_raw_nonzero().get()));
         loop {
-            memory::release();
+            settle();
             let (status, too_long) = {
                 let mut session = Session::new(self, clients, limit);
                 session.run(container, &running, &mut ends)
@@ -380,7 +380,7 @@ pub fn detach<T>(
                 // A caller that has been killed does not want to know.
                 let _ = socket::send_with_fds(theirs.as_fd(), &frame.to_bytes(), &[]);
                 drop(theirs);
-                memory::release();
+                settle();
                 if let Some(value) = value {
                     then(value);
                 }
@@ -389,6 +389,13 @@ pub fn detach<T>(
             process::exit_now(0)
         }
     }
+}
+
+/// What a process that stays needs no more of the command that it was: memory, and arguments with their secrets.
+fn settle() {
+    // Where it is not possible, the arguments are as visible as they were while the command ran.
+    let _ = process::hide_arguments("rbox monitor");
+    memory::release();
 }
 
 /// Puts /dev/null on the descriptors 0 to 2, so that no pipe or terminal of the caller is held; returns the
