@@ -224,7 +224,8 @@ class Tracer:
                 continue
             process.counts[kind] = process.counts.get(kind, 0) + 1
             if self.fault is None:
-                self.points.append((process.place, kind, process.counts[kind], name))
+                on = os.path.basename(path_of(process.pid, arguments[0]) or "") if name in ON_FILES else ""
+                self.points.append((process.place, kind, process.counts[kind], f"{name} {on}".strip()))
             elif kind == self.fault.kind:
                 self.strike(process)
 

@@ -298,6 +298,38 @@ fn f13_what_needs_space_fails_cleanly_on_a_full_disk() {
 }
 
 #[test]
+fn f14_without_free_inodes_the_same_holds() {
+    let (disk, env) = on_small_disk("f14");
+    env.busybox();
+    env.ok(["run", "-d", "--name", "run", "--network=none", IMAGE, "sleep", "1000"]);
+    env.ok(["create", "--name", "created", "--network=none", IMAGE, "true"]);
+    let filler = disk.path.join("many");
+    fs::create_dir(&filler).unwrap();
+    let made = (0_u32..).take_while(|n| fs::File::create(filler.join(n.to_string())).is_ok()).count();
+    assert!(made > 10, "there was no room before");
+    let outcome = env.run(["run", "--rm", "--network=none", IMAGE, "true"]);
+    assert!(
+        (125..=126).contains(&outcome.code) && outcome.stderr.to_lowercase().contains("no space left"),
+        "{outcome:#?}"
+    );
+    for args in [
+        &["ps", "-a"][..],
+        &["images"],
+        &["exec", "run", "true"],
+        &["rm", "created"],
+        &["rm", "-f", "-t", "0", "run"],
+        &["rmi", IMAGE],
+    ] {
+        let outcome = env.run(args);
+        assert_eq!(outcome.code, 0, "{args:?}: {outcome:#?}");
+    }
+    fs::remove_dir_all(filler).unwrap();
+    env.busybox();
+    assert_eq!(env.ok(["run", "--rm", "--network=none", IMAGE, "echo", "again"]), "again");
+    env.ok(["rmi", "--all", "--force"]);
+}
+
+#[test]
 fn f16_eight_loads_and_runs_at_once_agree() {
     let env = TestEnv::new("f16");
     let archive = image::busybox_archive(&env.work(), "localhost/busybox:latest");

@@ -346,3 +346,157 @@ fn layers_of_many_entries_and_deep_folders_unpack() {
     let outcome = run(&env, &[], &["sh", "-c", "find / -xdev -name leaf | wc -l; ls / | grep -c ^f"]);
     assert_eq!(outcome.stdout, "1\n3000\n", "{outcome:#?}");
 }
+
+#[test]
+fn s18_large_arguments_environments_and_mount_lists_are_neither_cut_nor_fatal() {
+    let env = TestEnv::new("s18");
+    env.load_image(EVIL, &busybox_entries(), &busybox_config());
+    let piece = "x".repeat(100_000);
+    let variable = format!("BIG={piece}");
+    let script = "echo $# ${#1} ${#8} ${#BIG}";
+    let mut args = vec!["-e", &variable, EVIL, "sh", "-c", script, "sh"];
+    args.extend([piece.as_str(); 8]);
+    let mut command = vec!["run", "--rm", "--network=none"];
+    command.extend(args);
+    assert_eq!(env.ok(command), "8 100000 100000 100000");
+    // Hundreds of mounts, with long paths.
+    let host = env.work().join("shared");
+    std::fs::create_dir(&host).unwrap();
+    std::fs::write(host.join("file"), "seen").unwrap();
+    let deep = "d".repeat(200);
+    let volumes: Vec<_> =
+        (0..300).map(|number| format!("-v={}:/m/{deep}/{deep}/{number}", host.display())).collect();
+    let mut args = vec!["run", "--rm", "--network=none"];
+    args.extend(volumes.iter().map(String::as_str));
+    let last = format!("cat /m/{deep}/{deep}/299/file; grep -c /m/ddd /proc/self/mountinfo");
+    args.extend([EVIL, "sh", "-c", &last]);
+    assert_eq!(env.ok(args), "seen300");
+    // More than any process can be given: an error, and not a hang.
+    let too_much = format!("-e=BIG={}", "y".repeat(131_000));
+    let mut args = vec!["run", "--rm", "--network=none"];
+    args.extend(std::iter::repeat_n(too_much.as_str(), 3));
+    args.extend([EVIL, "true"]);
+    let outcome = env.run(args);
+    assert!(!outcome.stderr.contains("panicked") && outcome.code <= 127, "{outcome:#?}");
+}
+
+#[test]
+fn s23_s24_targets_that_are_swapped_for_links_lead_nowhere() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let env = TestEnv::new("s23");
+    env.load_image(EVIL, &busybox_entries(), &busybox_config());
+    let canary = Canary::plant(&env.home().join("canary"));
+    let (volume, data) = (env.work().join("volume"), env.work().join("data"));
+    for dir in [&volume, &volume.join("d"), &data] {
+        std::fs::create_dir(dir).unwrap();
+    }
+    std::fs::write(data.join("mark"), "data").unwrap();
+    // The folder `d` and a link to the canary change places as fast as they can.
+    let up = format!("{}{}", "../".repeat(20), canary.dir().display());
+    std::os::unix::fs::symlink(up, volume.join("link")).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (one, other) = (volume.join("d"), volume.join("link"));
+            // Ends by itself where the test fails.
+            let begin = std::time::Instant::now();
+            while !stop.load(Ordering::Relaxed) && begin.elapsed().as_secs() < 60 {
+                let _ = rustix::fs::renameat_with(
+                    rustix::fs::CWD,
+                    &one,
+                    rustix::fs::CWD,
+                    &other,
+                    rustix::fs::RenameFlags::EXCHANGE,
+                );
+            }
+        });
+        let outer = format!("-v={}:/vol", volume.display());
+        for round in 0..40 {
+            // S23: the target is there; S24: it is to be made, deeper and deeper.
+            let target =
+                if round % 2 == 0 { "/vol/d/sub".to_owned() } else { format!("/vol/d/new{round}/deep") };
+            let inner = format!("-v={}:{target}", data.display());
+            let outcome = run(&env, &[&outer, &inner], &["true"]);
+            harmless(&target, &canary, &outcome);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    harmless("after all", &canary, &run(&env, &[], &["true"]));
+}
+
+#[test]
+fn s73_names_that_look_like_ids_are_ids() {
+    let env = TestEnv::new("s73");
+    env.load_image(EVIL, &busybox_entries(), &busybox_config());
+    let other = [layer(&busybox_entries()), layer(&[file("other", "x")])];
+    env.load_layers("localhost/other:1", &other, &busybox_config());
+    let id = env.ok(["image", "inspect", "--format", "{{.Id}}", EVIL]);
+    let id = id.trim_start_matches("sha256:");
+    // Another image that takes the id of the first one as its name does not become it.
+    for name in [id] {
+        let outcome = env.run(["tag", "localhost/other:1", name]);
+        assert!(!outcome.stderr.contains("panicked"), "{outcome:#?}");
+        let found = env.ok(["image", "inspect", "--format", "{{.Id}}", name]);
+        assert_eq!(found.trim_start_matches("sha256:"), id, "{name} is another image now");
+    }
+    // Nothing that could be an id is looked for in a registry.
+    for absent in ["0".repeat(64), format!("sha256:{}", "0".repeat(64))] {
+        let begin = std::time::Instant::now();
+        let outcome = env.run(["run", "--rm", "--network=none", &absent, "true"]);
+        assert_eq!(outcome.code, 125, "{outcome:#?}");
+        assert!(begin.elapsed().as_secs() < 5, "it was looked for: {outcome:#?}");
+    }
+}
+
+#[test]
+fn s90_no_program_of_the_image_runs_outside() {
+    let env = TestEnv::new("s90");
+    let marker = env.work().join("escaped");
+    let text = format!("#!/bin/sh\necho $0 >> {}\necho $0 >> /escaped\n", marker.display());
+    let mut entries = busybox_entries();
+    let names = [
+        "ps",
+        "top",
+        "tar",
+        "gzip",
+        "xz",
+        "zstd",
+        "newuidmap",
+        "newgidmap",
+        "nsenter",
+        "pasta",
+        "getent",
+        "mount",
+    ];
+    entries.retain(
+        |entry| !matches!(entry, Entry::Link(name, _) if names.contains(&name.trim_start_matches("bin/"))),
+    );
+    for name in names {
+        entries.push(Entry::File(format!("bin/{name}"), 0o755, text.clone().into_bytes()));
+    }
+    for library in ["lib/libnss_files.so.2", "lib/libc.so.6", "lib/x86_64-linux-gnu/libnss_files.so.2"] {
+        entries.push(Entry::File(library.into(), 0o755, text.clone().into_bytes()));
+    }
+    let config = json!({"Env": ["PATH=/bin", "LD_PRELOAD=/lib/libc.so.6"], "Cmd": ["sh"]});
+    env.load_image(EVIL, &entries, &config);
+    env.ok(["run", "-d", "--name", "c", EVIL, "sleep", "1000"]);
+    let archive = env.work().join("saved.tar");
+    for args in [
+        &["top", "c"][..],
+        &["exec", "-u", "worker", "c", "true"],
+        &["inspect", "c"],
+        &["logs", "c"],
+        &["ps", "-a", "--size"],
+        &["system", "df"],
+        &["save", "-q", "-o", archive.to_str().unwrap(), EVIL],
+        &["run", "--rm", "-u", "worker", "--userns=keep-id", EVIL, "true"],
+        &["stop", "-t", "0", "c"],
+    ] {
+        let outcome = env.run(args);
+        assert!(!outcome.stderr.contains("panicked"), "{args:?}: {outcome:#?}");
+    }
+    env.ok(["start", "c"]);
+    assert_eq!(env.run(["exec", "c", "cat", "/escaped"]).stdout, "", "something of it ran inside unasked");
+    env.ok(["rm", "-f", "-t", "0", "c"]);
+    assert!(!marker.exists(), "{}", std::fs::read_to_string(&marker).unwrap_or_default());
+}

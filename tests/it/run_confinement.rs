@@ -471,8 +471,8 @@ fn custom_seccomp_profiles_apply_and_broken_ones_are_refused() {
 }
 
 #[test]
-fn images_cannot_ask_for_privileges() {
-    // S60: labels and annotations of an image are content.
+fn s60_images_cannot_ask_for_privileges() {
+    // Labels and annotations of an image are content.
     let env = TestEnv::new("s60");
     let mut config = busybox_config();
     config["Labels"] = json!({

@@ -131,7 +131,7 @@ fn names_servers_and_hosts_can_be_given() {
 }
 
 #[test]
-fn a_published_port_keeps_the_source_address() {
+fn s104_a_published_port_keeps_the_source_address() {
     // S104: whoever trusts 127.0.0.1 inside must not take the whole world for it.
     let env = loaded("net-publish");
     let port = free_port();
@@ -153,7 +153,7 @@ fn a_published_port_keeps_the_source_address() {
 }
 
 #[test]
-fn a_port_of_the_loopback_is_not_reachable_from_outside() {
+fn s105_a_port_of_the_loopback_is_not_reachable_from_outside() {
     // S105.
     let env = loaded("net-loopback");
     let port = free_port();
@@ -176,7 +176,7 @@ fn a_port_of_the_loopback_is_not_reachable_from_outside() {
 }
 
 #[test]
-fn a_taken_port_and_an_unknown_protocol_are_clear_errors() {
+fn f52_a_taken_port_and_an_unknown_protocol_are_clear_errors() {
     let env = loaded("net-conflict");
     let taken = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = taken.local_addr().unwrap().port();

@@ -225,7 +225,7 @@ fn a_detached_container_outlives_its_caller_and_keeps_its_output() {
 }
 
 #[test]
-fn first_process_that_ends_ends_run_even_if_a_grandchild_holds_the_output() {
+fn f40_first_process_that_ends_ends_run_even_if_a_grandchild_holds_the_output() {
     let env = loaded("grandchild");
     let begin = Instant::now();
     let outcome = run(&env, &[IMAGE, "sh", "-c", "sleep 1000 & echo done"]);
@@ -259,7 +259,7 @@ fn a_terminal_is_refused_only_where_podman_refuses_it() {
 }
 
 #[test]
-fn init_reaps_orphans_and_passes_signals() {
+fn f39_init_reaps_orphans_and_passes_signals() {
     let env = loaded("init");
     let script = "(sleep 0.1 &) ; sleep 0.5; ps -o pid,stat,comm | grep -c ' Z' ; test $$ != 1 && echo child";
     let outcome = run(&env, &["--init", IMAGE, "sh", "-c", script]);
