@@ -66,6 +66,8 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     }
     warn_about_flags(ui, &args.create);
     let extra = fds::preserved(args.preserve_fds.unwrap_or(0), &args.preserve_fd)?;
+    // The helpers that write the id maps take longer than anything else: they work while the container is made.
+    let entering = userns::begin(engine.paths()?, engine.user_maps())?;
     let mut request = request::request(engine, &args.create)?;
     request.create_command = std::env::args().collect();
     request.remove |= args.rmi;
@@ -75,8 +77,6 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let detach_keys = session::detach_keys(engine, args.detach_keys.as_deref())?;
 
     ensure::image(ui, engine, &args.create, &mut request)?;
-    // The helpers that write the id maps take longer than anything else: they work while the container is made.
-    let entering = userns::begin(engine.paths()?, engine.user_maps())?;
     ensure::replaced(ui, engine, &request)?;
     warn_about_ports(ui, &request);
     let created = create::create(engine, request).map_err(not_created)?;
