@@ -174,6 +174,8 @@ pub struct Log {
     pub path: Option<PathBuf>,
     /// `max-size` in bytes; 0 for no limit.
     pub max_size: u64,
+    /// `max-file`; 0 for the driver's own way.
+    pub max_files: u32,
     /// `tag`.
     pub tag: String,
     /// `--log-opt label=`…
@@ -187,8 +189,12 @@ pub enum LogDriver {
     /// Lines `TIME STREAM F|P TEXT` in a file.
     #[default]
     K8sFile,
-    /// The same file under docker's name.
+    /// Docker's lines of JSON in a file.
     JsonFile,
+    /// Files of limited size and number, the older ones compressed.
+    Local,
+    /// systemd's journal.
+    Journald,
     /// Nothing is kept.
     None,
     /// The container writes to rbox's own descriptors.

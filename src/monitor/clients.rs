@@ -302,6 +302,8 @@ impl Client {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::line::Format;
+    use crate::monitor::log::Options;
 
     fn drain(socket: &OwnedFd, decoder: &mut Decoder) -> Vec<Frame> {
         let mut buffer = [0; 8192];
@@ -327,7 +329,14 @@ mod tests {
     fn f31_stopped_client_catches_up_from_the_log() {
         let dir = std::env::temp_dir().join(format!("rbox-clients-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
-        let mut log = Writer::open(&dir.join("l"), 0).unwrap();
+        let mut log = Writer::open(&Options {
+            path: dir.join("l"),
+            format: Format::K8s,
+            max_size: 0,
+            max_files: 0,
+            compress: false,
+        })
+        .unwrap();
         let (ours, theirs) = socket::pair().unwrap();
         let mut clients = Clients::new(false, false);
         clients.add(ours, None);

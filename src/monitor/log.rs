@@ -1,18 +1,12 @@
-//! The container's log file, in the format that CRI, podman and docker tools read.
-//!
-//! # Format
-//!
-//! ```text
-//! 2026-11-22T19:00:00.000000000+00:00 stdout F a whole line
-//! 2026-11-22T19:00:00.000000000+00:00 stderr P the beginning of a line
-//! ```
+//! The container's log file; its formats are in [`super::line`].
 //!
 //! Everything that was read from the container is in the file at once: what does not end in a newline
 //! is written as `P`. So the file gives back the exact bytes, and a client that fell behind
 //! is served from it ([`Replay`]) instead of holding up the container or filling memory.
 //!
 //! With a limit the file is renamed to `NAME.1` when half of the limit is reached, and begun
-//! again: both together never exceed the limit, and the newest half is always there.
+//! again: both together never exceed the limit, and the newest half is always there. Where a number of files is given,
+//! each may have the whole size, and older ones are `NAME.2` and so on; compressed, they are `NAME.1.gz`.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -22,16 +16,35 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::line::{Format, Line};
 use super::protocol::Stream;
 use crate::kernel::{self, Result};
 
 /// Flush at this size: a chunk of very short lines grows by a factor of fifty.
 const FLUSH: usize = 32 * 1024;
 
+/// Which file, in which form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// The file.
+    pub path: PathBuf,
+    /// How a line is written.
+    pub format: Format,
+    /// Its limit in bytes; 0 for none.
+    pub max_size: u64,
+    /// How many files of that size there are; 0 for two of half the size.
+    pub max_files: u32,
+    /// Older files are compressed.
+    pub compress: bool,
+}
+
 /// Writes the log file.
 #[derive(Debug)]
 pub struct Writer {
     path: PathBuf,
+    format: Format,
+    max_files: u32,
+    compress: bool,
     file: File,
     /// Bytes in `file`.
     length: u64,
@@ -53,11 +66,13 @@ pub struct Position {
 }
 
 impl Writer {
-    /// Opens the log at `path` to append; `max_size` 0 means no limit.
+    /// Opens the log to append.
     ///
     /// # Errors
     /// When the file cannot be opened.
-    pub fn open(path: &Path, max_size: u64) -> Result<Self> {
+    pub fn open(options: &Options) -> Result<Self> {
+        let Options { path, format, max_size, max_files, compress } = options;
+        let (path, max_size) = (path.as_path(), *max_size);
         let file = File::options()
             .create(true)
             .append(true)
@@ -65,14 +80,21 @@ impl Writer {
             .open(path)
             .map_err(|e| kernel::Error::path("open", path, e))?;
         let length = file.metadata().map_err(|e| kernel::Error::path("stat", path, e))?.len();
-        let limit = if max_size == 0 { u64::MAX } else { (max_size / 2).max(1) };
+        let limit = match (max_size, max_files) {
+            (0, _) => u64::MAX,
+            (size, 0) => (size / 2).max(1),
+            (size, _) => size,
+        };
         Ok(Self {
             path: path.to_owned(),
+            format: *format,
+            max_files: *max_files,
+            compress: *compress,
             file,
             length,
             generation: 0,
             limit,
-            stamp: Stamp::default(),
+            stamp: Stamp { utc: *format == Format::Json, ..Stamp::default() },
             buffer: Vec::new(),
             lost: 0,
         })
@@ -82,13 +104,9 @@ impl Writer {
     ///
     /// A full disk must not stop the container: what cannot be written is counted and noted later.
     pub fn append(&mut self, stream: Stream, bytes: &[u8]) {
-        let name = match stream {
-            Stream::Stdout => " stdout ",
-            Stream::Stderr => " stderr ",
-        };
         if self.lost > 0 {
             let note = format!("[{} bytes of output could not be logged]", self.lost);
-            self.line(name, "F ", note.as_bytes());
+            self.line(stream, true, note.as_bytes());
             self.lost = 0;
             self.flush();
         }
@@ -97,11 +115,11 @@ impl Writer {
         while !rest.is_empty() {
             match rest.iter().position(|&b| b == b'\n') {
                 Some(end) => {
-                    self.line(name, "F ", &rest[..end]);
+                    self.line(stream, true, &rest[..end]);
                     rest = &rest[end + 1..];
                 }
                 None => {
-                    self.line(name, "P ", rest);
+                    self.line(stream, false, rest);
                     rest = &[];
                 }
             }
@@ -114,10 +132,8 @@ impl Writer {
         self.buffer = Vec::new();
     }
 
-    fn line(&mut self, stream: &str, tag: &str, text: &[u8]) {
-        for part in [self.stamp.text.as_bytes(), stream.as_bytes(), tag.as_bytes(), text, b"\n"] {
-            self.buffer.extend_from_slice(part);
-        }
+    fn line(&mut self, stream: Stream, whole: bool, text: &[u8]) {
+        self.format.write(&mut self.buffer, &self.stamp.text, stream, whole, text);
     }
 
     fn flush(&mut self) {
@@ -141,11 +157,37 @@ impl Writer {
         let new = self.path.with_added_extension("new");
         let opened = File::options().create(true).truncate(true).write(true).mode(0o600).open(&new);
         let Ok(file) = opened else { return };
+        self.shift();
         let old = previous(&self.path);
-        if std::fs::rename(&self.path, old).is_ok() && std::fs::rename(&new, &self.path).is_ok() {
+        let kept = if self.max_files == 1 {
+            std::fs::remove_file(&self.path)
+        } else {
+            std::fs::rename(&self.path, &old)
+        };
+        if kept.is_ok() && std::fs::rename(&new, &self.path).is_ok() {
             self.file = file;
             self.length = 0;
             self.generation += 1;
+            if self.compress && self.max_files != 1 {
+                // Without a compressed one the plain one stays.
+                let _ = compress(&old);
+            }
+        }
+    }
+
+    /// Gives each older file the next number; the last one goes.
+    fn shift(&self) {
+        for number in (1..self.max_files.saturating_sub(1)).rev() {
+            for ending in ["", ".gz"] {
+                // Most of them are not there.
+                let _ = std::fs::rename(
+                    numbered(&self.path, number, ending),
+                    numbered(&self.path, number + 1, ending),
+                );
+            }
+        }
+        for ending in ["", ".gz"] {
+            let _ = std::fs::remove_file(numbered(&self.path, 1, ending));
         }
     }
 
@@ -162,6 +204,24 @@ impl Writer {
     }
 }
 
+/// Where an older file is.
+#[must_use]
+pub fn numbered(path: &Path, number: u32, ending: &str) -> PathBuf {
+    path.with_added_extension(format!("{number}{ending}"))
+}
+
+/// Puts a compressed file in the place of `path`.
+fn compress(path: &Path) -> io::Result<()> {
+    let target = path.with_added_extension("gz");
+    let mut reader = File::open(path)?;
+    let file = File::options().create(true).truncate(true).write(true).mode(0o600).open(&target)?;
+    // The container waits meanwhile: time counts more than size.
+    let mut writer = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    io::copy(&mut reader, &mut writer)?;
+    writer.finish()?;
+    std::fs::remove_file(path)
+}
+
 /// Where the older half of a limited log is.
 #[must_use]
 pub fn previous(path: &Path) -> PathBuf {
@@ -174,11 +234,13 @@ struct Stamp {
     text: String,
     second: i64,
     zone: Option<TimeZone>,
+    /// In UTC with a `Z`, as docker has it.
+    utc: bool,
 }
 
 impl Default for Stamp {
     fn default() -> Self {
-        Self { text: String::new(), second: i64::MIN, zone: None }
+        Self { text: String::new(), second: i64::MIN, zone: None, utc: false }
     }
 }
 
@@ -187,10 +249,12 @@ impl Stamp {
     const FRACTION: std::ops::Range<usize> = 20..29;
 
     fn renew(&mut self, now: Timestamp) {
-        let zone = self.zone.get_or_insert_with(TimeZone::system);
+        let utc = self.utc;
+        let zone = self.zone.get_or_insert_with(|| if utc { TimeZone::UTC } else { TimeZone::system() });
         if now.as_second() != self.second {
             self.second = now.as_second();
-            self.text = now.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S.%9f%:z").to_string();
+            let form = if utc { "%Y-%m-%dT%H:%M:%S.%9fZ" } else { "%Y-%m-%dT%H:%M:%S.%9f%:z" };
+            self.text = now.to_zoned(zone.clone()).strftime(form).to_string();
             return;
         }
         self.text.replace_range(Self::FRACTION, &format!("{:09}", now.subsec_nanosecond()));
@@ -201,6 +265,7 @@ impl Stamp {
 #[derive(Debug)]
 pub struct Replay {
     path: PathBuf,
+    format: Format,
     file: File,
     at: Position,
     /// Bytes of the file after `at`, read and not given yet.
@@ -225,7 +290,7 @@ impl Replay {
     /// When the log cannot be opened.
     pub fn new(writer: &Writer, at: Position) -> Result<Self> {
         let file = open_at(&writer.path, at.offset)?;
-        Ok(Self { path: writer.path.clone(), file, at, buffer: Vec::new() })
+        Ok(Self { path: writer.path.clone(), format: writer.format, file, at, buffer: Vec::new() })
     }
 
     /// Takes the next missed output, at most `most` bytes of it.
@@ -250,6 +315,13 @@ impl Replay {
             }
             // The held file has been read to its end, and it is no longer the current one.
             let next = if behind == 1 { writer.path.clone() } else { previous(&writer.path) };
+            if !next.exists() {
+                // It is compressed already: what was missed is in it, and goes on in the newest.
+                self.file = open_at(&writer.path, 0)?;
+                self.at = Position { generation: writer.generation, offset: 0 };
+                self.buffer.clear();
+                return Ok(Missed::Gap);
+            }
             let generation = if behind == 1 { writer.generation } else { writer.generation - 1 };
             self.file = open_at(&next, 0)?;
             let gap = generation != self.at.generation + 1;
@@ -268,7 +340,7 @@ impl Replay {
         let mut used = 0;
         while let Some(end) = self.buffer[used..].iter().position(|&b| b == b'\n') {
             let line = &self.buffer[used..used + end];
-            let Some((of, whole, text)) = parse_line(line) else {
+            let Some(Line { stream: of, whole, text, .. }) = self.format.parse(line) else {
                 used += end + 1;
                 continue;
             };
@@ -276,7 +348,7 @@ impl Replay {
                 break;
             }
             stream = Some(of);
-            out.extend_from_slice(text);
+            out.extend_from_slice(&text);
             if whole {
                 out.push(b'\n');
             }
@@ -294,32 +366,35 @@ fn open_at(path: &Path, offset: u64) -> Result<File> {
     Ok(file)
 }
 
-/// Splits a log line into stream, whether the line was whole, and text.
-#[must_use]
-pub fn parse_line(line: &[u8]) -> Option<(Stream, bool, &[u8])> {
-    let (_, rest) = split_blank(line)?;
-    let (stream, rest) = split_blank(rest)?;
-    let (tag, text) = split_blank(rest)?;
-    let stream = match stream {
-        b"stdout" => Stream::Stdout,
-        b"stderr" => Stream::Stderr,
-        _ => return None,
-    };
-    match tag {
-        b"F" => Some((stream, true, text)),
-        b"P" => Some((stream, false, text)),
-        _ => None,
-    }
-}
-
-fn split_blank(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let at = bytes.iter().position(|&b| b == b' ')?;
-    Some((&bytes[..at], &bytes[at + 1..]))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn k8s(path: &Path, max_size: u64) -> Options {
+        let format = Format::K8s;
+        Options { path: path.to_owned(), format, max_size, max_files: 0, compress: false }
+    }
+
+    #[test]
+    fn files_are_numbered_and_compressed() {
+        let dir = Scratch::new("numbered");
+        let path = dir.0.join("l");
+        let mut log = Writer::open(&Options { max_files: 3, compress: true, ..k8s(&path, 300) }).unwrap();
+        for i in 0..20 {
+            log.append(Stream::Stdout, format!("line {i} {}\n", "x".repeat(20)).as_bytes());
+        }
+        let mut names: Vec<_> = std::fs::read_dir(&dir.0)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        assert_eq!(names, ["l", "l.1.gz", "l.2.gz"]);
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(File::open(numbered(&path, 1, ".gz")).unwrap())
+            .read_to_string(&mut text)
+            .unwrap();
+        assert!(text.lines().all(|line| line.contains(" stdout F line ")), "{text}");
+    }
 
     struct Scratch(PathBuf);
 
@@ -341,7 +416,7 @@ mod tests {
     fn lines_have_the_format_of_cri() {
         let dir = Scratch::new("format");
         let path = dir.0.join("ctr.log");
-        let mut log = Writer::open(&path, 0).unwrap();
+        let mut log = Writer::open(&k8s(&path, 0)).unwrap();
         log.append(Stream::Stdout, b"one\ntwo");
         log.append(Stream::Stderr, b"\n\nx\n");
         let text = std::fs::read_to_string(&path).unwrap();
@@ -366,7 +441,7 @@ mod tests {
     #[test]
     fn replay_gives_back_the_exact_bytes() {
         let dir = Scratch::new("replay");
-        let mut log = Writer::open(&dir.0.join("l"), 0).unwrap();
+        let mut log = Writer::open(&k8s(&dir.0.join("l"), 0)).unwrap();
         log.append(Stream::Stdout, b"before\n");
         let mut replay = Replay::new(&log, log.position()).unwrap();
         log.append(Stream::Stdout, b"a\nb");
@@ -384,7 +459,7 @@ mod tests {
     fn limited_log_rotates_and_replay_follows() {
         let dir = Scratch::new("rotate");
         let path = dir.0.join("l");
-        let mut log = Writer::open(&path, 400).unwrap();
+        let mut log = Writer::open(&k8s(&path, 400)).unwrap();
         log.append(Stream::Stdout, b"start\n");
         let mut replay = Replay::new(&log, log.position()).unwrap();
         let mut expected = Vec::new();

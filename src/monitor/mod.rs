@@ -21,13 +21,16 @@
 //! | `keys` | detach keys |
 //! | `clients` | the monitor's side of them |
 //! | `streams` | pipes and terminal of the container |
-//! | `log` | the log file |
+//! | `log`, `line` | the log file, its lines |
+//! | `journal` | output to systemd's journal |
 //! | `session` | the poll loop of one run |
 
 pub mod beside;
 pub mod client;
 mod clients;
+mod journal;
 pub mod keys;
+pub mod line;
 pub mod log;
 pub mod protocol;
 mod session;
@@ -124,8 +127,8 @@ pub struct Request {
     pub streams: StreamsRequest,
     /// Further descriptors for the container.
     pub extra: Vec<Passed>,
-    /// The log file and its size limit (0: none).
-    pub log: Option<(PathBuf, u64)>,
+    /// Where output is kept.
+    pub log: LogTarget,
     /// Where attached clients are served.
     pub socket: PathBuf,
     /// What the starting command wants to be attached to.
@@ -138,6 +141,17 @@ pub struct Request {
     pub timeout: Option<Duration>,
     /// Puts a reason into words; the command line knows how.
     pub describe: fn(Reason) -> Failure,
+}
+
+/// Where output is kept.
+#[derive(Debug)]
+pub enum LogTarget {
+    /// Nowhere.
+    None,
+    /// In a file.
+    File(log::Options),
+    /// In systemd's journal, with these fields.
+    Journal(Vec<(String, String)>),
 }
 
 /// The container's standard streams.
@@ -225,6 +239,7 @@ struct Beside {
     signals: SignalFd,
     listener: OwnedFd,
     log: Option<log::Writer>,
+    journal: Option<journal::Writer>,
     /// Own descriptors 0 to 2 of the command, kept only to be passed on.
     inherited: Option<[OwnedFd; 3]>,
     stop: (i32, Duration),
@@ -245,7 +260,14 @@ impl Beside {
         Ok(Self {
             signals: SignalFd::new(&SignalSet::all())?,
             listener: socket::listen(&request.socket)?,
-            log: request.log.as_ref().map(|(path, limit)| log::Writer::open(path, *limit)).transpose()?,
+            log: match &request.log {
+                LogTarget::File(options) => Some(log::Writer::open(options)?),
+                LogTarget::None | LogTarget::Journal(_) => None,
+            },
+            journal: match &request.log {
+                LogTarget::Journal(fields) => Some(journal::Writer::open(fields.clone())?),
+                LogTarget::None | LogTarget::File(_) => None,
+            },
             inherited,
             stop: (request.stop_signal, request.stop_timeout),
             ending: false,

@@ -239,6 +239,9 @@ impl<'a> Session<'a> {
             if let Some(log) = &mut self.beside.log {
                 log.append(output.stream, bytes);
             }
+            if let Some(journal) = &mut self.beside.journal {
+                journal.append(output.stream, bytes);
+            }
             self.clients.output(output.stream, bytes, self.beside.log.as_ref());
             if n < CHUNK {
                 // The writer is slower than we: the next read may be hours away.

@@ -21,6 +21,7 @@ mod host_conditions;
 mod hostile_images;
 mod hostile_registry;
 mod hostile_roots;
+mod logs;
 mod oci;
 mod pull;
 mod registry_faults;

@@ -108,6 +108,9 @@ fn follow(printer: &mut Printer<'_>, containers: &Containers, mut readers: Vec<L
                 continue;
             }
             let ended = !goes_on(containers, reader);
+            if ended {
+                reader.settle();
+            }
             printer.print_all(number, reader)?;
             done[number] = ended || reader.is_done();
         }

@@ -123,7 +123,8 @@ fn log(request: &LogRequest) -> Result<Log> {
         Some("json-file") => LogDriver::JsonFile,
         Some("none") => LogDriver::None,
         Some("passthrough" | "passthrough-tty") => LogDriver::Passthrough,
-        Some("journald") => return Err(Error::Unsupported { what: "the log driver journald".to_owned() }),
+        Some("journald") => LogDriver::Journald,
+        Some("local") => LogDriver::Local,
         Some(_) => {
             let what = "running container create option: invalid log driver: invalid argument".to_owned();
             return Err(Error::Invalid { what });
@@ -133,6 +134,7 @@ fn log(request: &LogRequest) -> Result<Log> {
         driver,
         path: request.path.clone(),
         max_size: request.max_size.unwrap_or(0),
+        max_files: request.max_files.unwrap_or(0),
         tag: request.tag.clone().unwrap_or_default(),
         labels: request.labels.clone(),
     })

@@ -428,6 +428,8 @@ pub struct LogRequest {
     pub path: Option<PathBuf>,
     /// `--log-opt max-size=`, bytes.
     pub max_size: Option<u64>,
+    /// `--log-opt max-file=`
+    pub max_files: Option<u32>,
     /// `--log-opt tag=`
     pub tag: Option<String>,
     /// `--log-opt label=`

@@ -259,6 +259,8 @@ fn log_config(source: &Source<'_>, path: String) -> LogConfig {
         kind: match log.driver {
             LogDriver::K8sFile => "k8s-file",
             LogDriver::JsonFile => "json-file",
+            LogDriver::Local => "local",
+            LogDriver::Journald => "journald",
             LogDriver::None => "none",
             LogDriver::Passthrough => "passthrough",
         },

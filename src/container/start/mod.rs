@@ -96,7 +96,7 @@ impl Containers {
         let request = Request {
             streams,
             extra: options.extra,
-            log: self.log_path(record).map(|path| (path, record.log.max_size)),
+            log: self.log_target(record),
             socket: self.socket(&record.id),
             first: options.wanted.hello(),
             stop_signal: lifecycle.stop_signal,
@@ -133,17 +133,6 @@ impl Containers {
     #[must_use]
     pub fn socket(&self, id: &ContainerId) -> PathBuf {
         self.run_dir(id).join("attach.sock")
-    }
-
-    /// The log file of a container that has one.
-    #[must_use]
-    pub fn log_path(&self, record: &Record) -> Option<PathBuf> {
-        match record.log.driver {
-            LogDriver::K8sFile | LogDriver::JsonFile => {
-                Some(record.log.path.clone().unwrap_or_else(|| self.dir(&record.id).join("ctr.log")))
-            }
-            LogDriver::None | LogDriver::Passthrough => None,
-        }
     }
 }
 

@@ -165,6 +165,9 @@ pub(super) fn log(args: &IdentityArgs, config: &Config) -> Result<LogRequest> {
             "driver" => log.driver = Some(value.to_owned()),
             "path" => log.path = Some(absolute(Path::new(value))?),
             "max-size" => log.max_size = Some(size::decimal(value).map_err(CommandError::new)?),
+            "max-file" => {
+                log.max_files = Some(value.parse().ok().filter(|count| *count > 0).ok_or_else(invalid)?);
+            }
             "tag" => log.tag = Some(value.to_owned()),
             "label" => log.labels.push(value.to_owned()),
             _ => return Err(invalid()),

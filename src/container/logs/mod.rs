@@ -1,19 +1,25 @@
 //! Reading a container's log, from the beginning, the end or a point in time, and following it.
 
+mod journal;
+mod target;
+
+use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
+use std::io::{Cursor, Read, Seek, SeekFrom};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
+use self::journal::JournalReader;
 use super::record::LogDriver;
 use super::{Containers, Error, Record, Result};
 use crate::kernel::poll::{self, Events};
 use crate::kernel::watch::DirectoryWatch;
 use crate::kernel::{self};
-use crate::monitor::log::{parse_line, previous};
+use crate::monitor::line::{Format, Line};
+use crate::monitor::log::numbered;
 use crate::monitor::protocol::Stream;
 
 /// Which part of a log is wanted.
@@ -40,15 +46,24 @@ pub struct LogLine {
     pub text: Vec<u8>,
 }
 
+/// An older file of a log: plain, or its unpacked content.
+trait Older: Read + Seek + std::fmt::Debug {}
+
+impl Older for File {}
+impl Older for Cursor<Vec<u8>> {}
+
 /// Reads one log.
 #[derive(Debug)]
 pub struct LogReader {
     /// Whose log it is.
     pub record: Record,
     path: PathBuf,
+    format: Format,
+    /// Where there is no file.
+    journal: Option<JournalReader>,
     file: Option<File>,
-    /// The older half, to be read first.
-    older: Option<File>,
+    /// Older files, to be read first, the oldest one in front.
+    older: VecDeque<Box<dyn Older>>,
     /// The inode of `file`: another one under the path means that the log was rotated.
     inode: u64,
     rest: Vec<u8>,
@@ -63,23 +78,60 @@ impl LogReader {
     /// # Errors
     /// When the container has none, or it cannot be read.
     pub fn open(containers: &Containers, record: Record, options: LogOptions) -> Result<Self> {
-        let path = match (record.log.driver, containers.log_path(&record)) {
+        let driver = record.log.driver;
+        let path = match (driver, containers.log_path(&record)) {
             (LogDriver::None, _) => {
                 return Err(Error::Invalid { what: "this container is using the 'none' log driver, cannot read logs: this container is not logging output".to_owned() });
             }
+            (LogDriver::Journald, _) => containers.dir(&record.id).join("journal"),
             (_, None) => {
                 return Err(Error::Invalid { what: "this container is using the 'passthrough' log driver, cannot read logs: this container is not logging output".to_owned() });
             }
             (_, Some(path)) => path,
         };
-        let mut reader =
-            Self { record, path, file: None, older: None, inode: 0, rest: Vec::new(), options, done: false };
-        reader.older = open(&previous(&reader.path))?;
+        let journal = (driver == LogDriver::Journald).then(|| JournalReader::new(&record, options));
+        let format = target::format(driver);
+        let mut reader = Self {
+            record,
+            path,
+            format,
+            journal,
+            file: None,
+            older: VecDeque::new(),
+            inode: 0,
+            rest: Vec::new(),
+            options,
+            done: false,
+        };
+        reader.open_older()?;
         reader.reopen()?;
         if let Some(tail) = options.tail {
             reader.seek_to_tail(tail)?;
         }
         Ok(reader)
+    }
+
+    fn open_older(&mut self) -> Result<()> {
+        for number in 1.. {
+            if let Some(file) = open(&numbered(&self.path, number, ""))? {
+                self.older.push_front(Box::new(file));
+            } else if let Some(file) = open(&numbered(&self.path, number, ".gz"))? {
+                let mut text = Vec::new();
+                // A file that is just being written ends early.
+                let _ = flate2::read::GzDecoder::new(file).read_to_end(&mut text);
+                self.older.push_front(Box::new(Cursor::new(text)));
+            } else {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The container has ended: what is on its way to the log gets there.
+    pub fn settle(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.settle();
+        }
     }
 
     /// The log's directory, to be watched.
@@ -106,8 +158,15 @@ impl LogReader {
     /// When the log cannot be read.
     pub fn next_line(&mut self) -> Result<Option<LogLine>> {
         while !self.done {
-            let Some(line) = self.next_raw()? else { return Ok(None) };
-            let Some(line) = parse(&line) else { continue };
+            let line = match &mut self.journal {
+                Some(journal) => journal.next_line()?,
+                None => {
+                    let Some(line) = self.next_raw()? else { return Ok(None) };
+                    let Some(line) = parse(self.format, &line) else { continue };
+                    Some(line)
+                }
+            };
+            let Some(line) = line else { return Ok(None) };
             if self.options.since.is_some_and(|since| line.time < since) {
                 continue;
             }
@@ -138,13 +197,17 @@ impl LogReader {
     fn fill(&mut self) -> Result<bool> {
         let mut piece = vec![0; 64 * 1024];
         loop {
-            let reading_older = self.older.is_some();
-            let Some(file) = self.older.as_mut().or(self.file.as_mut()) else {
-                self.reopen()?;
-                if self.file.is_none() {
-                    return Ok(false);
+            let reading_older = !self.older.is_empty();
+            let file: &mut dyn Read = match (self.older.front_mut(), &mut self.file) {
+                (Some(older), _) => older,
+                (None, Some(file)) => file,
+                (None, None) => {
+                    self.reopen()?;
+                    if self.file.is_none() {
+                        return Ok(false);
+                    }
+                    continue;
                 }
-                continue;
             };
             let n = file.read(&mut piece).map_err(|e| kernel::Error::path("read", &self.path, e))?;
             if n > 0 {
@@ -152,7 +215,7 @@ impl LogReader {
                 return Ok(true);
             }
             if reading_older {
-                self.older = None;
+                self.older.pop_front();
             } else if inode(open(&self.path)?.as_ref()) != self.inode {
                 // The log was begun again, and the held file has been read to its end.
                 self.reopen()?;
@@ -162,22 +225,29 @@ impl LogReader {
         }
     }
 
-    /// Goes to the last `wanted` lines: the newest file is searched from its end, then the older one.
+    /// Goes to the last `wanted` lines: the newest file is searched from its end, then the older ones.
     fn seek_to_tail(&mut self, wanted: u64) -> Result<()> {
         let (mut wanted, mut at_end) = (wanted, true);
         if let Some(file) = &mut self.file {
-            let (start, found) = tail_start(file, &self.path, wanted, at_end)?;
+            let (start, found) = tail_start(file, &self.path, self.format, wanted, at_end)?;
             seek(file, &self.path, start)?;
             wanted -= found;
             at_end = false;
             if start > 0 || wanted == 0 {
-                self.older = None;
+                self.older.clear();
                 return Ok(());
             }
         }
-        if let Some(file) = &mut self.older {
-            let (start, _) = tail_start(file, &self.path, wanted, at_end)?;
-            seek(file, &self.path, start)?;
+        for number in (0..self.older.len()).rev() {
+            let older = &mut self.older[number];
+            let (start, found) = tail_start(older, &self.path, self.format, wanted, at_end)?;
+            seek(older, &self.path, start)?;
+            wanted -= found;
+            at_end = false;
+            if start > 0 || wanted == 0 {
+                self.older.drain(..number);
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -185,9 +255,15 @@ impl LogReader {
 
 /// Where the last `wanted` lines of `file` begin, and how many of them there are. A line that is not ended yet
 /// counts as one at the end of the log.
-fn tail_start(file: &mut File, path: &Path, wanted: u64, at_end: bool) -> Result<(u64, u64)> {
+fn tail_start(
+    file: &mut (impl Read + Seek),
+    path: &Path,
+    format: Format,
+    wanted: u64,
+    at_end: bool,
+) -> Result<(u64, u64)> {
     const BLOCK: u64 = 64 * 1024;
-    let length = file.metadata().map_err(|e| kernel::Error::path("stat", path, e))?.len();
+    let length = file.seek(SeekFrom::End(0)).map_err(|e| kernel::Error::path("lseek", path, e))?;
     let (mut begin, mut text) = (length, Vec::new());
     loop {
         // Lines are counted where they end: the beginnings (P) before belong to the same one.
@@ -195,7 +271,7 @@ fn tail_start(file: &mut File, path: &Path, wanted: u64, at_end: bool) -> Result
         let mut start = text.len();
         let mut last_is_open = at_end;
         for line in complete_lines(&text, begin == 0).rev() {
-            let whole = parse_line(&text[line.clone()]).is_some_and(|(_, whole, _)| whole);
+            let whole = format.parse(&text[line.clone()]).is_some_and(|line| line.whole);
             if whole || last_is_open {
                 if found == wanted {
                     return Ok((begin + start as u64, found));
@@ -233,7 +309,7 @@ fn complete_lines(
     lines.into_iter().skip(skip)
 }
 
-fn seek(file: &mut File, path: &Path, to: u64) -> Result<()> {
+fn seek(file: &mut impl Seek, path: &Path, to: u64) -> Result<()> {
     file.seek(SeekFrom::Start(to)).map(drop).map_err(|e| kernel::Error::path("lseek", path, e).into())
 }
 
@@ -252,11 +328,9 @@ fn inode(file: Option<&File>) -> u64 {
 }
 
 /// Reads a line of the file.
-fn parse(line: &[u8]) -> Option<LogLine> {
-    let (stream, whole, text) = parse_line(line)?;
-    let blank = line.iter().position(|&b| b == b' ')?;
-    let time = std::str::from_utf8(&line[..blank]).ok()?.parse().ok()?;
-    Some(LogLine { time, stream, whole, text: text.to_vec() })
+fn parse(format: Format, line: &[u8]) -> Option<LogLine> {
+    let Line { time, stream, whole, text } = format.parse(line)?;
+    Some(LogLine { time: time.parse().ok()?, stream, whole, text: text.into_owned() })
 }
 
 /// Waits for more lines of several logs.
@@ -280,7 +354,14 @@ impl Follower {
     /// When waiting fails.
     pub fn wait(&self, containers: &Containers, readers: &[&LogReader]) -> Result<()> {
         // Without a watch (none left for this user) the files are looked at often.
-        let longest = if self.watch.is_some() { Duration::from_secs(1) } else { Duration::from_millis(50) };
+        let journal = readers.iter().any(|reader| reader.journal.is_some());
+        let longest = if journal {
+            Duration::from_millis(250)
+        } else if self.watch.is_some() {
+            Duration::from_secs(1)
+        } else {
+            Duration::from_millis(50)
+        };
         let until = readers.iter().filter_map(|reader| reader.options.until).min();
         let left = until.map(|until| Duration::try_from(Timestamp::now().until(until).unwrap_or_default()));
         let timeout = match left {
@@ -329,7 +410,7 @@ mod tests {
         let offset = |index: usize| lines[..index].iter().map(|line| line.len() as u64).sum::<u64>();
         let table = [(0, 5, 0), (1, 4, 1), (2, 3, 2), (3, 1, 3), (4, 0, 4), (9, 0, 4)];
         for (wanted, first, found) in table {
-            let start = tail_start(&mut log, &path, wanted, true).unwrap();
+            let start = tail_start(&mut log, &path, Format::K8s, wanted, true).unwrap();
             assert_eq!(start, (offset(first), found), "{wanted}");
         }
         std::fs::remove_file(path).unwrap();
@@ -340,7 +421,7 @@ mod tests {
         let line = |n: u32| format!("2026-11-22T19:00:00.000000000+00:00 stdout F line {n}\n");
         let text: String = (0..10_000).map(line).collect();
         let (path, mut log) = file("long", &text);
-        let (start, found) = tail_start(&mut log, &path, 3, true).unwrap();
+        let (start, found) = tail_start(&mut log, &path, Format::K8s, 3, true).unwrap();
         assert_eq!(
             (&text[usize::try_from(start).unwrap()..], found),
             (&*(line(9997) + &line(9998) + &line(9999)), 3)
