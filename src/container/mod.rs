@@ -23,6 +23,7 @@ pub mod create;
 pub mod error;
 pub mod events;
 pub mod exec;
+pub mod files;
 pub mod filter;
 mod fuse;
 pub mod health;

@@ -5,6 +5,7 @@ pub mod auth;
 pub mod config;
 pub mod decompress;
 pub mod error;
+pub mod inflate;
 pub mod filter;
 pub mod local;
 pub mod manifest;

@@ -36,7 +36,7 @@ pub use launch::{
 };
 pub use plan::{Plan, RootSource};
 pub use spec::{KEEP_GROUPS, SPEC_VERSION, keeps_groups, process_from_spec};
-pub use stage::resume;
+pub use stage::{mount_root, resume};
 pub use user::UserLookup;
 
 #[cfg(test)]

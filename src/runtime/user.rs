@@ -90,6 +90,20 @@ pub fn apply(
     Ok(())
 }
 
+/// The user and group that `lookup` means in `root`; nothing is written.
+///
+/// # Errors
+/// When a name has no entry, a number is no id, or a file cannot be read.
+pub fn ids(lookup: &UserLookup, root: &RootDir) -> Result<(u32, u32)> {
+    let text = |file, entries: &[NewEntry]| -> Result<String> {
+        let lines = entries.iter().map(|entry| format!("\n{}", entry.line));
+        Ok(read(root, file)? + &lines.collect::<String>())
+    };
+    let (passwd, group) = (text(PASSWD, &lookup.passwd_entries)?, text(GROUP, &lookup.group_entries)?);
+    let found = find(lookup, &passwd, &group)?;
+    Ok((found.uid, found.gid))
+}
+
 fn check_mapped(what: &'static str, id: u32, map: Option<&[IdRange]>) -> Result<()> {
     match map {
         Some(map) if to_outside(map, id).is_none() => Err(Error::UnmappedId { what, id }),

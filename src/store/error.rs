@@ -105,6 +105,16 @@ pub enum Error {
         /// Why it failed.
         source: std::io::Error,
     },
+    /// A file that is to be written into an existing directory.
+    #[error("error creating {path:?}: {call}")]
+    Place {
+        /// Where.
+        path: PathBuf,
+        /// The failed call.
+        call: &'static str,
+        /// Why it failed.
+        source: std::io::Error,
+    },
     /// The stream that brings the content failed.
     #[error("cannot read the content of {what}")]
     Input {
@@ -146,6 +156,12 @@ impl Error {
             }
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::Newer { .. } | Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::Place { source, .. } => match source.kind() {
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem => {
+                    ErrorKind::Denied
+                }
+                _ => ErrorKind::Internal,
+            },
             Self::Trial { .. }
             | Self::Record { .. }
             | Self::Unpack { .. }

@@ -12,6 +12,7 @@ mod gc;
 mod layer;
 mod open;
 pub mod pack;
+pub mod place;
 mod probe;
 pub mod record;
 mod root;

@@ -180,7 +180,8 @@ fn changes_are_listed_and_packed(store: &Store, layers: &[Digest], upper: &Path,
     let pack = || {
         let dir = fs::File::open(upper).unwrap().into();
         let mut writer = crate::store::tar::Writer::new(Vec::new());
-        let options = crate::store::pack::PackOptions { maps: options().maps, overlay: true };
+        let options =
+            crate::store::pack::PackOptions { maps: options().maps, overlay: true, ..Default::default() };
         crate::store::pack::pack(&dir, &options, &mut writer).unwrap();
         writer.finish().unwrap()
     };

@@ -17,6 +17,7 @@ mod configuration;
 mod events;
 mod faults;
 mod health;
+mod copy;
 mod host_conditions;
 mod hostile_images;
 mod hostile_registry;

@@ -14,6 +14,7 @@ use crate::engine::Engine;
 pub mod attach;
 pub mod completion;
 pub mod container;
+pub mod cp;
 pub mod create;
 pub mod events;
 pub mod exec;
@@ -121,6 +122,7 @@ commands! {
     completion: "completion" => Caller;
     container::exists: "container exists" => Caller;
     container::prune: "container prune" => User;
+    cp: "cp", "container cp" => Caller;
     create: "create", "container create" => Caller;
     events: "events", "system events" => Caller;
     exec: "exec", "container exec" => Caller;

@@ -39,6 +39,7 @@ use super::steps::{self, Step};
 use super::{files, hooks};
 
 pub use protect::resume;
+pub use rootfs::mount_root;
 pub(super) use protect::{Protection, is_needed, read_only_executable};
 pub(super) use trees::{Trees, prepare as prepare_trees};
 

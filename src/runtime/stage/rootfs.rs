@@ -88,6 +88,18 @@ pub(super) fn open_host(path: &Path) -> Result<OwnedFd> {
     })
 }
 
+/// Mounts the root file system of a container that does not run, detached, for this process alone. The process is
+/// root of the user's namespace and in a mount namespace of its own; its working directory becomes `/`.
+///
+/// # Errors
+/// When the kernel refuses the mount.
+pub fn mount_root(source: &RootSource) -> Result<OwnedFd> {
+    match source {
+        RootSource::Bind(path) => Ok(mount::clone_tree(open_host(path)?, c"", false)?),
+        RootSource::Overlay(overlay) => mount_overlay(overlay),
+    }
+}
+
 /// Mounts an overlay, detached. Its directories are named relative to the
 /// current directory: mountinfo shows them to the container as they are given.
 pub(super) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {

@@ -32,7 +32,7 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid
 use rustix::io::Errno;
 
 use self::names::Meaning;
-pub(super) use self::names::{OPAQUE, WHITEOUT, join, split};
+pub(super) use self::names::{OPAQUE, WHITEOUT, clean, join, split};
 use self::place::Places;
 use self::tree::{Attributes, Node, Tree};
 use super::error::{Error, Result};

@@ -24,7 +24,7 @@ pub(super) enum Meaning<'a> {
 
 /// The path relative to the root without `.`, empty parts and `..`; empty for the root itself. A relative
 /// path that climbs out of the root is refused, as Go's extractors do; an absolute one stops at it.
-pub(super) fn clean(path: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
+pub(crate) fn clean(path: &[u8]) -> Result<Cow<'_, [u8]>, &'static str> {
     if path.contains(&0) {
         return Err("its name contains a NUL");
     }
