@@ -63,10 +63,10 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "string")]
     pub runroot: Option<PathBuf>,
     /// Path to an OCI-compatible binary that runs containers instead of rbox itself
-    #[arg(long, value_name = "string", hide = true)]
+    #[arg(long, value_name = "string")]
     pub runtime: Option<PathBuf>,
     /// Add global flags for the container runtime
-    #[arg(long, value_name = "stringArray", hide = true)]
+    #[arg(long, value_name = "stringArray")]
     pub runtime_flag: Vec<String>,
     /// Select which storage driver is used to manage storage of images and containers
     #[arg(long, value_name = "string")]
@@ -105,8 +105,6 @@ impl GlobalArgs {
             ("--hooks-dir", !self.hooks_dir.is_empty()),
             ("--imagestore", self.imagestore.is_some()),
             ("--network-config-dir", self.network_config_dir.is_some()),
-            ("--runtime", self.runtime.is_some()),
-            ("--runtime-flag", !self.runtime_flag.is_empty()),
             ("--storage-opt", self.storage_opt.iter().any(|option| !is_known_storage_option(option))),
             ("--volumepath", self.volumepath.is_some()),
         ];

@@ -104,6 +104,12 @@ pub enum Error {
         /// The feature.
         what: String,
     },
+    /// rbox's own runtime has no such flag.
+    #[error("OCI runtime error: rbox: unknown option --{flag}")]
+    RuntimeFlag {
+        /// The flag, without dashes.
+        flag: String,
+    },
     /// fuse-overlayfs does not do its work.
     #[error("mounting by {}: {what}", program.display())]
     Fuse {
@@ -147,7 +153,10 @@ impl Error {
             Self::NameInUse { .. } | Self::WrongState { .. } | Self::HasDependents { .. } => {
                 ErrorKind::Conflict
             }
-            Self::Ambiguous { .. } | Self::BadName { .. } | Self::Invalid { .. } => ErrorKind::InvalidInput,
+            Self::Ambiguous { .. }
+            | Self::BadName { .. }
+            | Self::Invalid { .. }
+            | Self::RuntimeFlag { .. } => ErrorKind::InvalidInput,
             Self::Newer { .. } | Self::Unsupported { .. } | Self::NoFreezer => ErrorKind::Unsupported,
             Self::Damaged { .. }
             | Self::MonitorGone { .. }

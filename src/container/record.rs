@@ -40,6 +40,9 @@ pub struct Record {
     pub network: Network,
     /// Namespaces as the user wrote them.
     pub namespaces: Namespaces,
+    /// Who runs it.
+    #[serde(default)]
+    pub runtime: Runtime,
     /// Mounts and volumes.
     #[serde(default)]
     pub mounts: Vec<Mount>,
@@ -122,6 +125,18 @@ pub struct Process {
     pub timezone: String,
     /// `--systemd` came out as true.
     pub systemd: bool,
+}
+
+/// The OCI runtime.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Runtime {
+    /// As the user named it; empty for rbox's own.
+    pub given: String,
+    /// The program; `None` is rbox's own runtime.
+    pub program: Option<PathBuf>,
+    /// What comes before the options and commands of the program.
+    pub arguments: Vec<String>,
 }
 
 /// How the container ends and what happens then.

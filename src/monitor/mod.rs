@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 use crate::kernel::process::{self, ExitStatus, Fork, Pid};
 use crate::kernel::signal::{self, SignalFd, SignalSet};
 use crate::kernel::{descriptor, memory, prctl, socket};
-use crate::runtime::{self, Created, Host, Io, Passed, Plan, Running, Streams};
+use crate::runtime::{self, Created, Foreign, Host, Io, Passed, Plan, Running, Streams};
 
 use clients::Clients;
 use protocol::{Frame, Hello};
@@ -57,6 +57,9 @@ pub trait Container: Host {
     /// # Errors
     /// The container is not started then.
     fn prepare(&mut self) -> Result<Plan, Reason>;
+
+    /// The runtime that makes the container, if it is not rbox's own; asked after [`Self::prepare`].
+    fn runtime(&self) -> Option<Foreign>;
 
     /// The first process exists and waits to be started: the last moment to write down that it is there.
     ///
@@ -290,6 +293,7 @@ impl Beside {
                 let mut session = Session::new(self, clients, limit);
                 session.run(container, &running, &mut ends)
             };
+            running.clear_up();
             let next = container.ended(status, too_long);
             remove_cgroup(&running);
             let delay = match next {
@@ -328,7 +332,11 @@ impl Beside {
             StreamsRequest::Terminal { size } => (Streams::Terminal { size }, None),
             StreamsRequest::Inherit => (self.inherited_streams()?, Some(Ends::none())),
         };
-        let mut created = runtime::create(&plan, Io { streams, extra }, &mut *container)?;
+        let io = Io { streams, extra };
+        let mut created = match container.runtime() {
+            Some(other) => runtime::create_by(&other, &plan, io, &mut *container)?,
+            None => runtime::create(&plan, io, &mut *container)?,
+        };
         let ends = match (ends, created.terminal.take()) {
             (Some(ends), _) => ends,
             (None, Some(master)) => streams::terminal(master)?,

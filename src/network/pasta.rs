@@ -203,7 +203,8 @@ impl Driver for Pasta {
                 self.wait_for_ports();
                 self.state = State::Ending { pidfd };
             }
-            State::Ending { pidfd } => self.state = State::Ending { pidfd },
+            // The file may be that of the next run by now.
+            State::Ending { pidfd } => return self.state = State::Ending { pidfd },
         }
         let _ = fs::remove_file(&self.pid_file);
     }

@@ -93,6 +93,14 @@ pub enum Error {
         /// Its exit status and what it wrote.
         why: String,
     },
+    /// Another runtime failed.
+    #[error("OCI runtime error: {}: {what}", program.file_name().unwrap_or(program.as_os_str()).display())]
+    Foreign {
+        /// The runtime.
+        program: PathBuf,
+        /// What it said.
+        what: String,
+    },
     /// The caller could not prepare its part, such as the network.
     #[error("cannot prepare the container's surroundings")]
     Host(#[source] HostError),
@@ -125,7 +133,9 @@ impl Error {
             Self::ProgramNotExecutable { .. } => ErrorKind::Denied,
             Self::Step { source, .. } => kind_of(source),
             Self::Kernel(error) => kind_of(error.io()),
-            Self::ChildDied { .. } | Self::Hook { .. } | Self::Host(_) => ErrorKind::Internal,
+            Self::ChildDied { .. } | Self::Hook { .. } | Self::Host(_) | Self::Foreign { .. } => {
+                ErrorKind::Internal
+            }
         }
     }
 
@@ -136,6 +146,10 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::ProgramNotFound { .. } => 127,
+            // In the words of runc, crun and this runtime.
+            Self::Foreign { what, .. } if what.contains("executable file") && what.contains("not found") => 127,
+            Self::Foreign { what, .. } if what.contains("No such file or directory") => 127,
+            Self::Foreign { .. } => 126,
             Self::ProgramNotExecutable { .. }
             | Self::UnknownUser { .. }
             | Self::UnknownGroup { .. }

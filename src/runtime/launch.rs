@@ -19,6 +19,7 @@ use crate::kernel::{keyring, prctl, socket};
 
 use super::cgroup::{self, Cgroup};
 use super::error::{Error, HostError, Result};
+use super::foreign::{Foreign, Made, Rest};
 use super::plan::{Hook, Identity, Membership, Namespaces, Plan, Process, UserNamespace};
 use super::protocol::{self, Command, Kind};
 use super::stage::{self, Protection, Setup, Stage, StartSignal};
@@ -107,8 +108,16 @@ pub struct Created {
     pub terminal: Option<OwnedFd>,
     /// The container's cgroup, where it has one of its own.
     pub cgroup: Option<Cgroup>,
-    child: Child,
-    post_start: (Vec<Hook>, Identity),
+    by: Maker,
+}
+
+/// Which runtime has made a container.
+#[derive(Debug)]
+enum Maker {
+    /// This one; hooks are still to be run.
+    Own(Child, Vec<Hook>, Identity),
+    /// Another one.
+    Other(Box<Made>),
 }
 
 /// A container, or a process in one, whose program runs.
@@ -122,9 +131,16 @@ pub struct Running {
     pub terminal: Option<OwnedFd>,
     /// The container's cgroup, where it has one of its own.
     pub cgroup: Option<Cgroup>,
+    /// What is to be done at the end for a container of another runtime.
+    pub(super) rest: Option<Rest>,
 }
 
 impl Running {
+    /// Lets another runtime, if one made the container, clear up behind it. The process has ended.
+    pub fn clear_up(&mut self) {
+        self.rest = None;
+    }
+
     /// Waits for the end of the process and reaps it.
     ///
     /// # Errors
@@ -144,6 +160,20 @@ impl Running {
 /// When any step fails; nothing is left behind then.
 pub fn create(plan: &Plan, io: Io, host: &mut dyn Host) -> Result<Created> {
     create_with(plan, io, host, StartSignal::Channel)
+}
+
+/// As [`create`], but another runtime does it.
+///
+/// # Errors
+/// As [`create`], and when that runtime cannot do what the plan says.
+pub fn create_by(foreign: &Foreign, plan: &Plan, io: Io, host: &mut dyn Host) -> Result<Created> {
+    let mut made = foreign.create(plan, io, host)?;
+    Ok(Created {
+        init: made.init,
+        terminal: made.terminal.take(),
+        cgroup: made.cgroup.take(),
+        by: Maker::Other(Box::new(made)),
+    })
 }
 
 /// As [`create`], but the container outlives the caller: it waits on the
@@ -171,8 +201,7 @@ fn create_with(plan: &Plan, io: Io, host: &mut dyn Host, start: StartSignal) -> 
             init: child.pid,
             terminal,
             cgroup,
-            child,
-            post_start: (plan.hooks.post_start.clone(), plan.identity.clone()),
+            by: Maker::Own(child, plan.hooks.post_start.clone(), plan.identity.clone()),
         }),
         Err(error) => {
             // The child has been reaped by now, so nothing is in it.
@@ -281,7 +310,12 @@ impl Created {
     /// Handle to the first process, which is a child of the caller.
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
-        self.child.pidfd.as_ref().expect("it is taken only with the child").as_fd()
+        match &self.by {
+            Maker::Own(child, ..) => {
+                child.pidfd.as_ref().expect("it is taken only with the child").as_fd()
+            }
+            Maker::Other(made) => made.pidfd.as_fd(),
+        }
     }
 
     /// Starts the program, and returns once it runs.
@@ -289,17 +323,27 @@ impl Created {
     /// # Errors
     /// When the program cannot be run.
     pub fn start(self) -> Result<Running> {
-        start_at(self.child.channel.as_fd())?;
-        let (post_start, identity) = &self.post_start;
-        hooks::run(post_start, identity, "running", self.init.as_raw_nonzero().get() as u32)?;
         let (init, terminal, cgroup) = (self.init, self.terminal, self.cgroup);
-        Ok(Running { pid: init, pidfd: self.child.release(), terminal, cgroup })
+        match self.by {
+            Maker::Own(child, post_start, identity) => {
+                start_at(child.channel.as_fd())?;
+                hooks::run(&post_start, &identity, "running", init.as_raw_nonzero().get() as u32)?;
+                Ok(Running { pid: init, pidfd: child.release(), terminal, cgroup, rest: None })
+            }
+            Maker::Other(made) => {
+                made.start()?;
+                let Made { pidfd, rest, .. } = *made;
+                Ok(Running { pid: init, pidfd, terminal, cgroup, rest: Some(rest) })
+            }
+        }
     }
 
     /// Leaves the container alone, waiting at its listener.
     #[must_use]
     pub fn detach(self) -> (Pid, Option<OwnedFd>) {
-        let _ = self.child.release();
+        if let Maker::Own(child, ..) = self.by {
+            let _ = child.release();
+        }
         (self.init, self.terminal)
     }
 }
@@ -476,7 +520,7 @@ pub(super) fn finish_exec(child: Child) -> Result<Running> {
             _ => return Err(died()),
         }
     }
-    Ok(Running { pid: child.pid, pidfd: child.release(), terminal, cgroup: None })
+    Ok(Running { pid: child.pid, pidfd: child.release(), terminal, cgroup: None, rest: None })
 }
 
 /// A process in a running container is described by this much.

@@ -6,6 +6,7 @@
 //! | `spec` | OCI runtime spec to plan |
 //! | `launch`, `exec` | the parent's side: clone, id maps, hooks, start, exec |
 //! | `stage` | the child's side: the steps of `steps`, from the clone to the exec |
+//! | `foreign` | other OCI runtimes, driven by their command line |
 //! | `cgroup` | cgroup v2 |
 //! | `seccomp` | profiles to filters |
 //! | `instance` | containers of the OCI command line, which other engines drive |
@@ -16,6 +17,7 @@ pub mod cgroup;
 mod error;
 mod exec;
 pub mod files;
+pub mod foreign;
 mod hooks;
 pub mod instance;
 mod launch;
@@ -31,8 +33,10 @@ pub mod user;
 pub use cgroup::Cgroup;
 pub use error::{Error, HostError, Result};
 pub use exec::exec;
+pub use foreign::Foreign;
 pub use launch::{
-    Created, ExecPlan, Host, Io, NoHost, Passed, Running, Streams, create, create_detached, start_at,
+    Created, ExecPlan, Host, Io, NoHost, Passed, Running, Streams, create, create_by, create_detached,
+    start_at,
 };
 pub use plan::{Plan, RootSource};
 pub use spec::{KEEP_GROUPS, SPEC_VERSION, keeps_groups, process_from_spec};

@@ -34,6 +34,7 @@ mod run_identity;
 mod run_namespaces;
 mod run_network;
 mod run_process;
+mod run_runtime;
 mod unshare;
 mod update;
 mod volumes;

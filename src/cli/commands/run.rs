@@ -94,11 +94,12 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     )
 }
 
-/// 125, but for a user of the host who does not exist: podman finds that out when it starts the container.
+/// 125, but for what podman finds out only when it starts the container.
 fn not_created(error: container::Error) -> CommandError {
-    let unknown_user = matches!(error, container::Error::UnknownHostUser { .. });
+    use container::Error::{RuntimeFlag, UnknownHostUser};
+    let at_start = matches!(error, UnknownHostUser { .. } | RuntimeFlag { .. });
     let error = CommandError::from(error);
-    if unknown_user { error.with_status(ExitStatus::from_code(126)) } else { error }
+    if at_start { error.with_status(ExitStatus::from_code(126)) } else { error }
 }
 
 /// What podman says about flags that have no effect any more.

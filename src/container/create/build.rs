@@ -77,6 +77,7 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     complete_network(&mut request, image.as_ref())?;
     host::find_host_users(&mut request)?;
 
+    let runtime = super::runtime::resolve(engine)?;
     let reservation = containers.reserve(request.identity.name.as_deref())?;
     let mut host = host::facts(&store, &request, config)?;
     host.joined_host_name = joined.host_name.clone();
@@ -111,6 +112,7 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
         maps,
         unowned,
         anonymous: &volumes.anonymous,
+        runtime,
     })?;
     // What removes itself after its run is not worth a sync.
     let durability = if request.remove { Durability::None } else { Durability::Sync };

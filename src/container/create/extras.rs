@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
 
 use super::SeccompChoice;
@@ -58,6 +59,15 @@ impl Extras {
     /// # Errors
     /// When the profile cannot be used.
     pub fn filter(&self, bounding: CapabilitySet) -> Result<Option<Filter>> {
+        let section = self.section(bounding)?;
+        Ok(section.map(|section| seccomp::compile_spec(&section)).transpose().map_err(Error::from)?)
+    }
+
+    /// The profile as a spec has it.
+    ///
+    /// # Errors
+    /// When the profile cannot be read.
+    pub fn section(&self, bounding: CapabilitySet) -> Result<Option<LinuxSeccomp>> {
         let profile = match &self.seccomp {
             SeccompChoice::Unconfined => return Ok(None),
             SeccompChoice::Default => seccomp::default_profile(),
@@ -66,7 +76,6 @@ impl Extras {
                 seccomp::Profile::parse(&json).map_err(Error::from)?
             }
         };
-        let section = profile.resolve(bounding);
-        Ok(Some(seccomp::compile_spec(&section).map_err(Error::from)?))
+        Ok(Some(profile.resolve(bounding)))
     }
 }

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod namespace;
 mod record;
 pub mod request;
+pub mod runtime;
 pub mod security;
 pub mod size;
 pub mod spec;

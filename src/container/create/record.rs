@@ -6,7 +6,7 @@ use super::request::{CreateRequest, LogRequest, RootFs, UserNsMode};
 use super::spec::Generated;
 use crate::container::health::Health;
 use crate::container::record::{
-    Lifecycle, Log, LogDriver, Mount, Namespaces, Network, Port, Process, Record, Root, VERSION,
+    Lifecycle, Log, LogDriver, Mount, Namespaces, Network, Port, Process, Record, Root, Runtime, VERSION,
 };
 use crate::container::{Error, Reservation, Result, Time};
 use crate::kernel::idmap::IdMaps;
@@ -25,10 +25,11 @@ pub(super) struct Parts<'a> {
     pub(super) unowned: bool,
     /// Names of volumes that the user gave none.
     pub(super) anonymous: &'a [String],
+    pub(super) runtime: Runtime,
 }
 
 pub(super) fn record(parts: Parts<'_>) -> Result<Record> {
-    let Parts { reservation, request, image, generated, joined, maps, unowned, anonymous } = parts;
+    let Parts { reservation, request, image, generated, joined, maps, unowned, anonymous, runtime } = parts;
     let mut labels = image.map(|image| image.config.config.labels.clone()).unwrap_or_default();
     labels.extend(request.identity.labels.clone());
     let annotations = generated.spec.annotations().clone().unwrap_or_default();
@@ -42,6 +43,7 @@ pub(super) fn record(parts: Parts<'_>) -> Result<Record> {
         lifecycle: lifecycle(request, image, generated)?,
         log: log(&request.log)?,
         network: network(request, generated),
+        runtime,
         namespaces: namespaces(request, joined),
         mounts: mounts(generated, anonymous),
         labels,

@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use self::health::{GoPointer, HealthView};
 use super::create::CreateRequest;
+use super::create::runtime::OWN;
 use super::lookup::read_json;
 use super::record::Port;
 use super::time::GoTime;
@@ -49,7 +50,7 @@ pub struct Inspection {
     #[serde(rename = "OCIConfigPath")]
     oci_config_path: String,
     #[serde(rename = "OCIRuntime")]
-    oci_runtime: &'static str,
+    oci_runtime: String,
     conmon_pid_file: String,
     pid_file: String,
     name: String,
@@ -210,7 +211,10 @@ impl Containers {
             hosts_path: etc(!record.network.no_hosts, "hosts"),
             static_dir: text(&dir),
             oci_config_path: text(&dir.join("spec.json")),
-            oci_runtime: "rbox",
+            oci_runtime: match record.runtime.given.as_str() {
+                "" => OWN.to_owned(),
+                given => given.to_owned(),
+            },
             conmon_pid_file: monitor_file,
             pid_file,
             name: record.name.clone(),

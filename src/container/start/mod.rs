@@ -29,7 +29,7 @@ use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
 use crate::network;
 use crate::runtime::cgroup::Split;
-use crate::runtime::{Created, Host, HostError, Passed, Plan};
+use crate::runtime::{Created, Foreign, Host, HostError, Passed, Plan};
 use crate::store::{Driver, Store};
 use crate::userns::{self, UserMaps};
 
@@ -123,6 +123,7 @@ impl Containers {
             timer: Timer::default(),
             delay: FIRST_DELAY,
             trash: None,
+            foreign: None,
             fuse: FuseMounts::default(),
             split: None,
         };
@@ -176,6 +177,8 @@ struct Keeper {
     delay: Duration,
     /// The removed container's directory.
     trash: Option<PathBuf>,
+    /// With another runtime.
+    foreign: Option<Foreign>,
     /// Where the kernel has no overlay.
     fuse: FuseMounts,
     /// With `--cgroups=split`.
@@ -229,6 +232,10 @@ impl Container for Keeper {
             self.fuse = FuseMounts::replace(program, &mut plan, &self.dir, &run)?;
         }
         Ok(plan)
+    }
+
+    fn runtime(&self) -> Option<Foreign> {
+        self.foreign.clone()
     }
 
     fn created(&mut self, created: &Created) -> Result<(), Reason> {

@@ -6,14 +6,14 @@ use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::{IPC_MOUNTS, Keeper};
 use crate::container::create::namespace::parse_cgroups;
-use crate::container::create::{Blueprint, CgroupMode, CreateRequest};
+use crate::container::create::{Blueprint, CgroupMode, CreateRequest, Extras};
 use crate::container::lookup::read_json;
 use crate::container::{Error, Result, root};
 use crate::kernel;
 use crate::kernel::idmap::{split_along, to_outside};
-use crate::runtime::Plan;
 use crate::runtime::cgroup::Split;
 use crate::runtime::plan::{Membership, UserNamespace};
+use crate::runtime::{Foreign, Plan};
 use crate::store::Store;
 
 impl Keeper {
@@ -33,14 +33,29 @@ impl Keeper {
             maps.uid = split_along(&maps.uid, &self.maps.maps.uid);
             maps.gid = split_along(&maps.gid, &self.maps.maps.gid);
         }
-        if self.record.root.shares_ids() {
+        if self.record.root.shares_ids() && self.record.runtime.program.is_none() {
             // mountinfo would tell the container where on the host its engine's files lie.
             plan.copy_files_below(&self.dir.join("etc"));
         }
         plan.identity.id = self.record.id.to_string();
         self.join_others(&mut plan)?;
         extras.apply(&mut plan)?;
+        self.foreign = self.other_runtime(spec, &extras, &plan)?;
         Ok(plan)
+    }
+
+    /// The runtime of the record, if it is not rbox's own.
+    fn other_runtime(&self, spec: Spec, extras: &Extras, plan: &Plan) -> Result<Option<Foreign>> {
+        let runtime = &self.record.runtime;
+        let Some(program) = runtime.program.clone() else { return Ok(None) };
+        Ok(Some(Foreign {
+            program,
+            arguments: runtime.arguments.clone(),
+            spec,
+            seccomp: extras.section(plan.process.capabilities.bounding)?,
+            directory: self.containers.run_dir(&self.record.id).join("runtime"),
+            sockets: self.containers.run.clone(),
+        }))
     }
 
     /// Chooses the cgroup.

@@ -139,6 +139,38 @@ pub(super) fn create(plan: &Plan) -> Result<Option<Cgroup>> {
     }
 }
 
+/// The path of a cgroup that another runtime shall make for a container: absolute from the root of the
+/// hierarchy. `None` where there can be none and none is needed.
+pub(super) fn path_for_other(plan: &Plan) -> Result<Option<PathBuf>> {
+    if plan.cgroup.disabled {
+        return Ok(None);
+    }
+    let possible = is_version_2() && may_make(&Path::new(MOUNT).join(relative(&own_cgroup()?)));
+    match (&plan.cgroup.path, possible) {
+        (Some(path), true) => Ok(Some(path.clone())),
+        (None, true) => Ok(Some(own_cgroup()?.join(format!("rbox-{}", name(plan))))),
+        (_, false) if plan.cgroup.settings.is_empty() && !plan.cgroup.required => Ok(None),
+        (_, false) => Err(Error::unsupported("resource limits: no cgroup can be made here")),
+    }
+}
+
+fn relative(path: &Path) -> &Path {
+    path.strip_prefix("/").unwrap_or(path)
+}
+
+fn may_make(directory: &Path) -> bool {
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+}
+
+/// The cgroup of a process, if it is another one than the caller's.
+pub(super) fn open_of(pid: Pid) -> Option<Cgroup> {
+    let theirs = cgroup_path(&pid.as_raw_nonzero().to_string()).ok()?;
+    if !is_version_2() || theirs == own_cgroup().ok()? {
+        return None;
+    }
+    Cgroup::open(&below_mount(&theirs).ok()?).ok()
+}
+
 fn make(plan: &Plan) -> Result<Cgroup> {
     if !is_version_2() {
         return Err(Error::unsupported("resource limits: this host does not use cgroup v2 alone"));

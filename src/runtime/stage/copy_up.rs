@@ -20,7 +20,7 @@ const MAX_DEPTH: usize = 200;
 
 /// Copies the content of directory `from` to the empty directory `to`, and with `properties` its owner, mode
 /// and times too.
-pub(super) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>, properties: bool) -> Result<()> {
+pub(in crate::runtime) fn fill(from: BorrowedFd<'_>, to: BorrowedFd<'_>, properties: bool) -> Result<()> {
     let (from, to) = (tree_root(from)?, tree_root(to)?);
     if !entries(&to)?.is_empty() {
         return Ok(());

@@ -38,9 +38,11 @@ use super::protocol::{self, Command, Kind};
 use super::steps::{self, Step};
 use super::{files, hooks};
 
+pub(super) use copy_up::fill;
 pub use protect::resume;
 pub use rootfs::mount_root;
 pub(super) use protect::{Protection, is_needed, read_only_executable};
+pub(super) use rootfs::mount_overlay;
 pub(super) use trees::{Trees, prepare as prepare_trees};
 
 /// How the child learns that its program may start.

@@ -102,7 +102,7 @@ pub fn mount_root(source: &RootSource) -> Result<OwnedFd> {
 
 /// Mounts an overlay, detached. Its directories are named relative to the
 /// current directory: mountinfo shows them to the container as they are given.
-pub(super) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
+pub(in crate::runtime) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
     let context = FileSystemContext::open(c"overlay")?;
     context.set(c"source", c"overlay")?;
     enter_directory(&overlay.lower_base)?;
