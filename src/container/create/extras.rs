@@ -60,7 +60,7 @@ impl Extras {
     /// When the profile cannot be used.
     pub fn filter(&self, bounding: CapabilitySet) -> Result<Option<Filter>> {
         let section = self.section(bounding)?;
-        Ok(section.map(|section| seccomp::compile_spec(&section)).transpose().map_err(Error::from)?)
+        section.map(|section| seccomp::compile_spec(&section)).transpose().map_err(Error::from)
     }
 
     /// The profile as a spec has it.
