@@ -8,8 +8,7 @@ struct Scratch {
 
 impl Scratch {
     fn new(test: &str) -> Self {
-        let dir = std::env::temp_dir().join(format!("rbox-config-{test}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
+        let dir = crate::kernel::scratch::path(&format!("config-{test}"));
         fs::create_dir_all(&dir).unwrap();
         Self { dir }
     }

@@ -134,8 +134,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     fn scratch(test: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("rbox-paths-{test}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
+        let dir = crate::kernel::scratch::path(&format!("paths-{test}"));
         std::fs::create_dir_all(&dir).unwrap();
         dir
     }

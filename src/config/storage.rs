@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn the_user_s_file_moves_the_store_beside_podman_s() {
-        let dir = std::env::temp_dir().join(format!("rbox-storage-{}", std::process::id()));
+        let dir = crate::kernel::scratch::path("storage");
         fs::create_dir_all(dir.join("containers")).unwrap();
         let file = dir.join("containers/storage.conf");
         let text =

@@ -155,8 +155,7 @@ mod tests {
 
     #[test]
     fn rotations_neither_lose_nor_repeat() {
-        let dir = std::env::temp_dir().join(format!("rbox-events-read-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
+        let dir = crate::kernel::scratch::path("events-read");
         std::fs::create_dir_all(&dir).unwrap();
         let mut config = Config::default();
         config.engine.events_logfile_max_size.0 = 3000;
@@ -186,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_file_may_come_later() {
-        let path = std::env::temp_dir().join(format!("rbox-events-later-{}", std::process::id()));
+        let path = crate::kernel::scratch::path("events-later");
         let mut reader = Reader::open(&path, false).unwrap();
         assert_eq!(reader.next_event().unwrap(), None);
         std::fs::File::create(&path).unwrap();

@@ -165,8 +165,7 @@ mod tests {
     use super::*;
 
     fn scratch(name: &str) -> PathBuf {
-        let dir = std::env::temp_dir().join(format!("rbox-events-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
+        let dir = crate::kernel::scratch::path(&format!("events-{name}"));
         std::fs::create_dir_all(&dir).unwrap();
         dir.join("events.log")
     }

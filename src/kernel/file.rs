@@ -263,8 +263,7 @@ mod tests {
 
     impl Dir {
         fn new(test: &str) -> Self {
-            let dir = std::env::temp_dir().join(format!("rbox-file-{test}-{}", std::process::id()));
-            let _ = std::fs::remove_dir_all(&dir);
+            let dir = crate::kernel::scratch::path(&format!("file-{test}"));
             std::fs::create_dir(&dir).unwrap();
             Self(dir)
         }

@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn long_entries_go_as_a_file() {
-        let path = std::env::temp_dir().join(format!("rbox-journal-{}", std::process::id()));
+        let path = crate::kernel::scratch::path("journal");
         let _ = std::fs::remove_file(&path);
         let server = UnixDatagram::bind(&path).unwrap();
         let journal = Journal::open_at(&path).unwrap();

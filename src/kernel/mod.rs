@@ -21,6 +21,8 @@ pub mod prctl;
 pub mod process;
 pub mod remove;
 pub mod rlimit;
+#[cfg(test)]
+pub(crate) mod scratch;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

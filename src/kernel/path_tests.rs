@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
 
@@ -14,11 +14,7 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let memory = Path::new("/dev/shm");
-        let base = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        let dir = base.join(format!("rbox-path-{}-{count}", std::process::id()));
+        let dir = crate::kernel::scratch::path("path");
         fs::create_dir_all(dir.join("root/dir")).unwrap();
         fs::create_dir_all(dir.join("outside")).unwrap();
         make(&dir.join("outside/secret"), b"secret");

@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn long_paths_work() {
-        let dir = std::env::temp_dir().join(format!("rbox-socket-{}", std::process::id()));
+        let dir = crate::kernel::scratch::path("socket");
         let deep = dir.join("d".repeat(120));
         std::fs::create_dir_all(&deep).unwrap();
         let path = deep.join("attach.sock");

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn changes_are_noticed_once() {
-        let dir = std::env::temp_dir().join(format!("rbox-watch-{}", std::process::id()));
+        let dir = crate::kernel::scratch::path("watch");
         std::fs::create_dir_all(&dir).unwrap();
         let watch = DirectoryWatch::new().unwrap();
         watch.add(&dir).unwrap();

@@ -327,7 +327,7 @@ mod tests {
     /// A client that does not read costs a bounded queue and gets everything once it reads.
     #[test]
     fn f31_stopped_client_catches_up_from_the_log() {
-        let dir = std::env::temp_dir().join(format!("rbox-clients-{}", std::process::id()));
+        let dir = crate::kernel::scratch::path("clients");
         std::fs::create_dir_all(&dir).unwrap();
         let mut log = Writer::open(&Options {
             path: dir.join("l"),

@@ -400,7 +400,7 @@ mod tests {
 
     impl Scratch {
         fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("rbox-log-{name}-{}", std::process::id()));
+            let path = crate::kernel::scratch::path(&format!("log-{name}"));
             std::fs::create_dir_all(&path).unwrap();
             Self(path)
         }

@@ -65,8 +65,7 @@ mod tests {
 
     #[test]
     fn files_are_made_inside_of_the_root() {
-        let dir = std::env::temp_dir().join(format!("rbox-files-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
+        let dir = crate::kernel::scratch::path("files");
         std::fs::create_dir_all(dir.join("etc")).unwrap();
         let root = RootDir::open(&dir).unwrap();
         let zone = TimeZone { name: "Europe/Berlin".to_owned(), data: b"TZif2".to_vec() };

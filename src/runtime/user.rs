@@ -354,8 +354,7 @@ mod tests {
     }
 
     fn root(test: &str) -> (std::path::PathBuf, RootDir) {
-        let dir = std::env::temp_dir().join(format!("rbox-user-{test}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
+        let dir = crate::kernel::scratch::path(&format!("user-{test}"));
         std::fs::create_dir_all(dir.join("etc")).unwrap();
         let root = RootDir::open(&dir).unwrap();
         (dir, root)

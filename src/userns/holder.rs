@@ -127,8 +127,7 @@ mod tests {
     use crate::userns::{MapKind, SingleReason};
 
     fn fixture(test: &str) -> (Paths, UserMaps) {
-        let run = std::env::temp_dir().join(format!("rbox-holder-{test}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&run);
+        let run = crate::kernel::scratch::path(&format!("holder-{test}"));
         let line = vec![IdRange { inside: 0, outside: 7, count: 1 }];
         let maps = UserMaps {
             maps: IdMaps { uid: line.clone(), gid: line },

@@ -298,8 +298,7 @@ mod tests {
 
     #[test]
     fn volumes_come_and_go() {
-        let data = std::env::temp_dir().join(format!("rbox-volumes-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&data);
+        let data = crate::kernel::scratch::path("volumes");
         let volumes = Volumes::new(&data);
         assert!(volumes.list().unwrap().is_empty());
         volumes.create(&volume("b")).unwrap();

@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn entries_of_all_layers_are_suggested() {
-        let base = std::env::temp_dir().join(format!("rbox-complete-{}", std::process::id()));
+        let base = crate::kernel::scratch::path("complete");
         for dir in ["lower/etc", "upper/etc/ssl", "upper/usr"] {
             std::fs::create_dir_all(base.join(dir)).expect("a directory");
         }

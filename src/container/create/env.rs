@@ -253,7 +253,7 @@ mod tests {
 
     #[test]
     fn files_are_read_line_by_line() {
-        let path = std::env::temp_dir().join(format!("rbox-env-{}", std::process::id()));
+        let path = crate::kernel::scratch::path("env");
         let text = "# comment\n\n  A=\"quoted\"\nSECRET\nB=1\n\t#x\nB=2\nweird*na#me!=x\n";
         std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
         let entries = parse_file(&path, &caller()).unwrap();

@@ -395,7 +395,7 @@ mod tests {
 
     fn file(name: &str, text: &str) -> (PathBuf, File) {
         use std::io::Write as _;
-        let path = std::env::temp_dir().join(format!("rbox-logs-{name}-{}", std::process::id()));
+        let path = crate::kernel::scratch::path(&format!("logs-{name}"));
         let mut file = File::create(&path).unwrap();
         file.write_all(text.as_bytes()).unwrap();
         let file = File::open(&path).unwrap();

@@ -58,7 +58,7 @@ mod tests {
 
     #[test]
     fn hard_links_count_once() {
-        let dir = std::env::temp_dir().join(format!("rbox-size-{}", std::process::id()));
+        let dir = crate::kernel::scratch::path("size");
         fs::create_dir_all(dir.join("a")).unwrap();
         fs::File::create(dir.join("a/x")).unwrap().write_all(b"12345").unwrap();
         fs::hard_link(dir.join("a/x"), dir.join("y")).unwrap();
