@@ -100,7 +100,7 @@ impl Containers {
     ///
     /// # Errors
     /// [`Error::NameInUse`] if something does.
-    fn clear_stale_name(&self, name: &str, path: &Path) -> Result<()> {
+    pub(super) fn clear_stale_name(&self, name: &str, path: &Path) -> Result<()> {
         let Some(text) = read_optional(path)? else { return Ok(()) };
         let owner = std::str::from_utf8(&text).ok().and_then(|text| ContainerId::parse(text.trim_end()));
         let in_use = |id: &str| Error::NameInUse { name: name.to_owned(), id: id.to_owned() };
@@ -108,7 +108,7 @@ impl Containers {
             if self.record(&owner)?.is_some_and(|record| record.name == name) {
                 return Err(in_use(owner.as_str()));
             }
-            // No record: somebody is just making or renaming it, unless the lock is free.
+            // No such record: somebody is just making or renaming it, unless the lock is free.
             match Flock::try_exclusive_existing(&self.dir(&owner)) {
                 Ok(Some(_dead)) if self.record(&owner)?.is_some_and(|record| record.name == name) => {
                     return Err(in_use(owner.as_str()));
@@ -156,6 +156,14 @@ impl Reservation {
             file::sync_dir_path(&self.containers.data.join("names"))?;
         }
         Ok(self.lock.take().expect("the lock is taken only here, where the value ends"))
+    }
+}
+
+#[cfg(test)]
+impl Reservation {
+    /// Dropped without clean-up after this, as by SIGKILL.
+    pub(super) fn forget(&mut self) {
+        self.lock = None;
     }
 }
 
@@ -221,8 +229,7 @@ mod tests {
     use super::*;
 
     fn table(test: &str) -> Containers {
-        let data = std::env::temp_dir().join(format!("rbox-reserve-{test}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&data);
+        let data = crate::kernel::scratch::path(&format!("reserve-{test}"));
         Containers { run: data.join("run"), data, events: crate::events::Sink::default() }
     }
 
@@ -245,7 +252,7 @@ mod tests {
     fn f53_name_of_a_dead_creator_is_free_at_once() {
         let containers = table("f53");
         let mut dead = containers.reserve(Some("web")).unwrap();
-        dead.lock = None; // Dropped without clean-up, as by SIGKILL.
+        dead.forget();
         drop(dead);
         assert!(containers.data.join("names/web").exists());
         let next = containers.reserve(Some("web")).unwrap();

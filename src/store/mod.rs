@@ -37,4 +37,5 @@ pub use open::Store;
 pub use probe::{Driver, DriverInfo, DriverOptions};
 pub use record::{ImageId, ImageLayer, ImageRecord, LayerRecord, TagRecord};
 pub use root::{RootAttributes, RootMount};
+pub use session::reclaim_staging;
 pub use table::{ImageGuard, Removed};

@@ -167,6 +167,11 @@ impl Store {
     }
 }
 
+/// Removes the staging directories of processes that are gone, in the store at `data`.
+pub fn reclaim_staging(data: &Path) {
+    reclaim(&data.join("tmp"));
+}
+
 /// Removes the entries of `tmp` that nobody holds. Best effort: what cannot be removed now (a file of a
 /// sub-id, seen from outside the user namespace) is tried again by the next writer.
 fn reclaim(tmp: &Path) {

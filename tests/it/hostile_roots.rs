@@ -433,12 +433,10 @@ fn s73_names_that_look_like_ids_are_ids() {
     let id = env.ok(["image", "inspect", "--format", "{{.Id}}", EVIL]);
     let id = id.trim_start_matches("sha256:");
     // Another image that takes the id of the first one as its name does not become it.
-    for name in [id] {
-        let outcome = env.run(["tag", "localhost/other:1", name]);
-        assert!(!outcome.stderr.contains("panicked"), "{outcome:#?}");
-        let found = env.ok(["image", "inspect", "--format", "{{.Id}}", name]);
-        assert_eq!(found.trim_start_matches("sha256:"), id, "{name} is another image now");
-    }
+    let outcome = env.run(["tag", "localhost/other:1", id]);
+    assert!(!outcome.stderr.contains("panicked"), "{outcome:#?}");
+    let found = env.ok(["image", "inspect", "--format", "{{.Id}}", id]);
+    assert_eq!(found.trim_start_matches("sha256:"), id, "it is another image now");
     // Nothing that could be an id is looked for in a registry.
     for absent in ["0".repeat(64), format!("sha256:{}", "0".repeat(64))] {
         let begin = std::time::Instant::now();

@@ -94,6 +94,7 @@ pub mod prune {
                 Err(error) => report_earlier(ui, &mut last, error.into()),
             }
         }
+        containers.reclaim();
         last.map_or(Ok(ExitStatus::SUCCESS), Err)
     }
 }

@@ -94,6 +94,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
             ui.data(given)?;
         }
     }
+    containers.reclaim();
     match last {
         None => Ok(ExitStatus::SUCCESS),
         Some(error) if status == ExitStatus::SUCCESS => Err(error),

@@ -400,6 +400,7 @@ impl Container for Keeper {
             // What is left over is removed by the next writer of the store.
             let _ = super::reserve::remove_dir(&trash);
         }
+        crate::store::reclaim_staging(&self.containers.data);
         // Waits for the end of what forwarded for it.
         self.network = None;
         self.holder = None;

@@ -114,6 +114,7 @@ impl Pruning<'_> {
                 Err(error) => report_earlier(self.ui, &mut self.last, error.into()),
             }
         }
+        containers.reclaim();
         self.print("Deleted Containers", &removed)
     }
 
