@@ -42,6 +42,7 @@ pub mod reserve;
 mod root;
 pub mod start;
 pub mod state;
+pub mod stats;
 pub mod stop;
 pub mod time;
 pub mod top;

@@ -117,7 +117,7 @@ impl Containers {
 
 /// The host pids of a container's processes: those in its pid namespace, or without one of its own, what
 /// descends from its first process.
-fn members(init: i32) -> Vec<i32> {
+pub(super) fn members(init: i32) -> Vec<i32> {
     let namespace = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/pid")).map(|m| (m.dev(), m.ino())).ok();
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
@@ -136,18 +136,20 @@ fn members(init: i32) -> Vec<i32> {
 }
 
 /// The fields of `/proc/PID/stat` that are shown.
-struct Stat {
+pub(super) struct Stat {
     comm: String,
     state: char,
     ppid: i32,
     tty: u32,
-    ticks: u64,
+    pub(super) ticks: u64,
+    /// Of children that have ended.
+    pub(super) ticks_of_children: u64,
     nice: i64,
     start: u64,
 }
 
 impl Stat {
-    fn read(pid: i32) -> Option<Self> {
+    pub(super) fn read(pid: i32) -> Option<Self> {
         let text = String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/stat")).ok()?).into_owned();
         let (before, after) = text.rsplit_once(')')?;
         let comm = before.split_once('(')?.1.to_owned();
@@ -160,6 +162,7 @@ impl Stat {
             ppid: i32::try_from(number(1)?).ok()?,
             tty: u32::try_from(number(4)?).unwrap_or(0),
             ticks: unsigned(11)? + unsigned(12)?,
+            ticks_of_children: unsigned(13).unwrap_or(0) + unsigned(14).unwrap_or(0),
             nice: number(16)?,
             start: unsigned(19)?,
         })

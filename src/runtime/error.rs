@@ -147,7 +147,9 @@ impl Error {
         match self {
             Self::ProgramNotFound { .. } => 127,
             // In the words of runc, crun and this runtime.
-            Self::Foreign { what, .. } if what.contains("executable file") && what.contains("not found") => 127,
+            Self::Foreign { what, .. } if what.contains("executable file") && what.contains("not found") => {
+                127
+            }
             Self::Foreign { what, .. } if what.contains("No such file or directory") => 127,
             Self::Foreign { .. } => 126,
             Self::ProgramNotExecutable { .. }

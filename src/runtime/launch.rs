@@ -311,9 +311,7 @@ impl Created {
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         match &self.by {
-            Maker::Own(child, ..) => {
-                child.pidfd.as_ref().expect("it is taken only with the child").as_fd()
-            }
+            Maker::Own(child, ..) => child.pidfd.as_ref().expect("it is taken only with the child").as_fd(),
             Maker::Other(made) => made.pidfd.as_fd(),
         }
     }

@@ -39,6 +39,7 @@ pub mod restart;
 pub mod rm;
 pub mod run;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod system;
 pub mod top;
@@ -167,6 +168,7 @@ commands! {
     rm: "rm", "container rm" => User;
     run: "run", "container run" => Caller;
     start: "start", "container start" => Caller;
+    stats: "stats", "container stats" => Caller;
     stop: "stop", "container stop" => Caller;
     system::df: "system df" => User;
     system::prune: "system prune" => User;

@@ -40,9 +40,9 @@ use super::{files, hooks};
 
 pub(super) use copy_up::fill;
 pub use protect::resume;
-pub use rootfs::mount_root;
 pub(super) use protect::{Protection, is_needed, read_only_executable};
 pub(super) use rootfs::mount_overlay;
+pub use rootfs::mount_root;
 pub(super) use trees::{Trees, prepare as prepare_trees};
 
 /// How the child learns that its program may start.
