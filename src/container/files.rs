@@ -88,6 +88,14 @@ pub struct Target {
 }
 
 impl Containers {
+    /// What the user asked for when the container was made.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn request(&self, id: &ContainerId) -> Result<Option<CreateRequest>> {
+        read_json(&self.dir(id).join("request.json"), 1)
+    }
+
     /// Opens the way to a container's files.
     ///
     /// # Errors
@@ -125,8 +133,7 @@ impl Door {
     /// When the root cannot be mounted.
     pub fn enter(self, containers: &Containers, store: &Store) -> Result<Files> {
         let Self { record, live } = self;
-        let dir = containers.dir(&record.id);
-        let request = read_json::<CreateRequest>(&dir.join("request.json"), 1)?;
+        let request = containers.request(&record.id)?;
         let is_live = live.is_some();
         let (root, covers, lock) = match live {
             Some(root) => (root, Vec::new(), None),
@@ -164,10 +171,7 @@ fn mount_idle(containers: &Containers, store: &Store, record: &Record) -> Result
     if root.unowned && state.stored.is_none() {
         store.make_upper(&layers(root)?, &root.maps, &dir.join("upper"), &dir.join("work"))?;
     }
-    if root.directory.is_none() && store.driver()?.driver == Driver::FuseOverlay {
-        let what = "files of a container that does not run, where fuse-overlayfs mounts its root".to_owned();
-        return Err(Error::Unsupported { what });
-    }
+    refuse_fuse(store, record)?;
     clear_volatile(&dir);
     let mut source = root::source(store, &dir, root)?;
     if let RootSource::Overlay(overlay) = &mut source {
@@ -177,6 +181,40 @@ fn mount_idle(containers: &Containers, store: &Store, record: &Record) -> Result
     ns::unshare(NamespaceSet::EMPTY.with(Namespace::Mount))?;
     mount::make_all(mount::SLAVE)?;
     Ok(RootDir::from_fd(runtime::mount_root(&source)?, "/"))
+}
+
+impl Containers {
+    /// The root of a container as it is now, without what is mounted in it, read-only and for this process alone;
+    /// it may run. The process has one thread and is in the user's namespace; it gets a mount namespace of its own.
+    ///
+    /// # Errors
+    /// When the root cannot be mounted.
+    pub fn snapshot(&self, store: &Store, record: &Record) -> Result<OwnedFd> {
+        refuse_fuse(store, record)?;
+        let mut source = root::source(store, &self.dir(&record.id), &record.root)?;
+        if let RootSource::Overlay(overlay) = &mut source
+            && let Some(upper) = overlay.upper.take()
+        {
+            // No second mount may write to an upper directory, but any number may read it as one layer more.
+            overlay.lowers.insert(0, overlay.upper_base.join(upper));
+            overlay.work = None;
+            overlay.volatile = false;
+        }
+        ns::unshare(NamespaceSet::EMPTY.with(Namespace::Mount))?;
+        mount::make_all(mount::SLAVE)?;
+        let root = runtime::mount_root(&source)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::openat(&root, ".", flags, Mode::empty())
+            .map_err(|errno| kernel::Error::path("open", "/", errno).into())
+    }
+}
+
+fn refuse_fuse(store: &Store, record: &Record) -> Result<()> {
+    if record.root.directory.is_none() && store.driver()?.driver == Driver::FuseOverlay {
+        let what = "files of a container that does not run, where fuse-overlayfs mounts its root".to_owned();
+        return Err(Error::Unsupported { what });
+    }
+    Ok(())
 }
 
 /// What a start would mount over directories of the root.

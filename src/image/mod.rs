@@ -2,6 +2,8 @@
 
 pub mod archive;
 pub mod auth;
+pub mod change;
+pub mod commit;
 pub mod config;
 pub mod decompress;
 pub mod error;

@@ -28,7 +28,7 @@ pub struct PackOptions {
     pub maps: IdMaps,
     /// The tree is the upper directory of an overlay: its whiteouts become `.wh.` entries.
     pub overlay: bool,
-    /// Entries at the top of the tree that are left out.
+    /// Directories with all in them, and empty files, that are left out: paths from the top of the tree.
     pub without: Vec<String>,
     /// Somebody else's tree: ids that the maps do not have become 65534, and what cannot be read is left out.
     pub lenient: bool,
@@ -119,9 +119,6 @@ impl Packer<'_> {
             }
             let mut below = Vec::new();
             for name in sorted_names(&dir, &path)? {
-                if path.is_empty() && self.options.without.iter().any(|other| name == other.as_str()) {
-                    continue;
-                }
                 let full = join(&path, name.as_bytes());
                 let entry = self.entry(&dir, &name, &full);
                 if self.there(entry)? == Some(true) {
@@ -137,6 +134,11 @@ impl Packer<'_> {
     fn entry(&mut self, dir: &OwnedFd, name: &OsStr, path: &[u8]) -> Result<bool> {
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|e| failed("fstatat", path, e))?;
+        if self.options.without.iter().any(|other| path == other.as_bytes())
+            && (stat.st_size == 0 || FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
+        {
+            return Ok(false);
+        }
         let Some(kind) = kind(&stat) else {
             // A socket is no content.
             return Ok(false);

@@ -13,6 +13,7 @@
 mod support;
 
 mod command_line;
+mod commit;
 mod configuration;
 mod copy;
 mod events;

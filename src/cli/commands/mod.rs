@@ -12,12 +12,15 @@ use super::ui::Ui;
 use crate::engine::Engine;
 
 pub mod attach;
+pub mod commit;
 pub mod completion;
 pub mod container;
 pub mod cp;
 pub mod create;
+pub mod diff;
 pub mod events;
 pub mod exec;
+pub mod export;
 pub mod healthcheck;
 pub mod image;
 pub mod info;
@@ -120,13 +123,18 @@ macro_rules! commands {
 
 commands! {
     attach: "attach", "container attach" => Caller;
+    commit: "commit", "container commit" => Caller;
     completion: "completion" => Caller;
     container::exists: "container exists" => Caller;
     container::prune: "container prune" => User;
     cp: "cp", "container cp" => Caller;
     create: "create", "container create" => Caller;
     events: "events", "system events" => Caller;
+    diff: "diff" => Caller;
+    diff::container: "container diff" => Caller;
+    diff::image: "image diff" => Caller;
     exec: "exec", "container exec" => Caller;
+    export: "export", "container export" => Caller;
     healthcheck: "healthcheck run" => Caller;
     image::exists: "image exists" => Caller;
     image::history: "history", "image history" => Caller;

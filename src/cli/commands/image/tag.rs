@@ -37,7 +37,7 @@ pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Com
 }
 
 /// The full name that a user's name for a local image stands for.
-pub(super) fn local_name(name: &str) -> Result<Reference, CommandError> {
+pub(in crate::cli) fn local_name(name: &str) -> Result<Reference, CommandError> {
     if name.starts_with("sha256:") {
         return Err(CommandError::new(format!("{name}: tag by digest not supported")));
     }

@@ -1,0 +1,204 @@
+//! `rbox diff`, `container diff` and `image diff`.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::commit::ENGINE_PATHS;
+use crate::cli::error::{CommandError, Result};
+use crate::cli::exit::ExitStatus;
+use crate::cli::format::{Layout, is_json, print_json};
+use crate::cli::ui::Ui;
+use crate::container::list::Selection;
+use crate::container::{Containers, Error, Record};
+use crate::engine::Engine;
+use crate::store::{Change, Digest};
+
+/// Display the changes to the object's file system
+///
+/// Displays changes to the container or image filesystem's'.  The container or image will be compared to its parent layer or the second argument when given.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "[options] {CONTAINER|IMAGE}",
+    after_help = "rbox diff imageID\n  rbox diff ctrID\n  rbox diff --format json redis:alpine"
+)]
+pub struct Args {
+    /// Change the output format (json)
+    #[arg(long, value_name = "string")]
+    format: Option<String>,
+    /// Act on the latest container podman is aware of
+    #[arg(long, short)]
+    latest: bool,
+    names: Vec<String>,
+}
+
+/// Which objects are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Any,
+    Container,
+    Image,
+}
+
+/// Of containers only.
+pub mod container {
+    use super::{Engine, ExitStatus, Kind, Result, Ui};
+
+    /// Inspect changes to the container's file systems
+    ///
+    /// Displays changes to the container filesystem's'.  The container will be compared to its parent layer or the second argument when given.
+    #[derive(Debug, clap::Args)]
+    #[command(
+        override_usage = "[options] CONTAINER",
+        after_help = "rbox container diff myCtr\n  rbox container diff -l --format json myCtr"
+    )]
+    pub struct Args {
+        /// Change the output format (json)
+        #[arg(long, value_name = "string")]
+        format: Option<String>,
+        /// Act on the latest container podman is aware of
+        #[arg(long, short)]
+        latest: bool,
+        containers: Vec<String>,
+    }
+
+    /// Prints the changes.
+    ///
+    /// # Errors
+    /// When there is no such container.
+    pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+        let Args { format, latest, containers } = args;
+        super::run(ui, engine, super::Args { format, latest, names: containers }, Kind::Container)
+    }
+}
+
+/// Of images only.
+pub mod image {
+    use super::{Engine, ExitStatus, Kind, Result, Ui};
+
+    /// Inspect changes to the image's file systems
+    ///
+    /// Displays changes to the image filesystem's'.  The image will be compared to its parent layer or the second argument when given.
+    #[derive(Debug, clap::Args)]
+    #[command(
+        override_usage = "[options] IMAGE",
+        after_help = "rbox image diff myImage\n  rbox image diff --format json redis:alpine"
+    )]
+    pub struct Args {
+        /// Change the output format (json)
+        #[arg(long, value_name = "string")]
+        format: Option<String>,
+        images: Vec<String>,
+    }
+
+    /// Prints the changes.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+        let Args { format, images } = args;
+        super::run(ui, engine, super::Args { format, latest: false, names: images }, Kind::Image)
+    }
+}
+
+/// Prints the changes of a container or an image.
+pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    run(ui, engine, args, Kind::Any)
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Report {
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    changed: Vec<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    added: Vec<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deleted: Vec<PathBuf>,
+}
+
+fn run(ui: &mut Ui, engine: &Engine, args: Args, kind: Kind) -> Result<ExitStatus> {
+    let Args { format, latest, names } = args;
+    let format = format.unwrap_or_default();
+    if !format.is_empty() && !is_json(&format) {
+        return Err(CommandError::new("only supported value for '--format' is 'json'"));
+    }
+    let (layers, top, hidden) = compared(engine, latest, &names, kind)?;
+    crate::cli::enter_user_namespace(ui, engine)?;
+    let mut changes = engine.store()?.changes(&layers, &top)?;
+    changes.retain(|(_, path)| !hidden.iter().any(|other| path == other));
+    if format.is_empty() {
+        for (change, path) in changes {
+            ui.data(format_args!("{} {}", change.letter(), path.display()))?;
+        }
+        return Ok(ExitStatus::SUCCESS);
+    }
+    let mut report = Report::default();
+    for (change, path) in changes {
+        match change {
+            Change::Changed => report.changed.push(path),
+            Change::Added => report.added.push(path),
+            Change::Deleted => report.deleted.push(path),
+        }
+    }
+    print_json(ui, &report, Layout::marshal(5))?;
+    Ok(ExitStatus::SUCCESS)
+}
+
+/// Layers, the directory that lies on them, and paths that are nobody's change.
+type Compared = (Vec<Digest>, PathBuf, Vec<PathBuf>);
+
+fn compared(engine: &Engine, latest: bool, names: &[String], kind: Kind) -> Result<Compared> {
+    let containers = engine.containers()?;
+    let name = match (names, latest) {
+        ([_, ..], true) => {
+            return Err(CommandError::new("--latest and containers cannot be used together"));
+        }
+        ([], true) => {
+            let selection = Selection { latest: true, ..Selection::default() };
+            let found = containers.select(&selection)?.into_iter().find_map(|selected| selected.record);
+            let record = found.ok_or_else(|| CommandError::new("no containers to inspect"))?;
+            return of_container(&containers, &record);
+        }
+        ([], false) => {
+            return Err(CommandError::new("\"rbox diff\" requires a name, id, or the \"--latest\" flag"));
+        }
+        ([name], false) => name,
+        _ => return Err(CommandError::new("not supported yet: comparing with a second object")),
+    };
+    if kind != Kind::Image {
+        match containers.lookup(name.strip_prefix('/').unwrap_or(name)) {
+            Ok(record) => return of_container(&containers, &record),
+            Err(Error::NotFound { .. }) if kind == Kind::Any => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let store = engine.store()?;
+    let found = match store.find_image(name) {
+        Err(crate::store::Error::NotFound { .. }) if kind == Kind::Any => {
+            return Err(CommandError::new(format!("{name} not found: no such container or image")));
+        }
+        found => found?,
+    };
+    let mut layers: Vec<Digest> = found.record.layers.into_iter().map(|layer| layer.diff_id).collect();
+    let Some(top) = layers.pop() else {
+        return Err(CommandError::new(format!("image {name} has no layers")));
+    };
+    let top = store
+        .layer(&top)?
+        .ok_or_else(|| CommandError::new(format!("layer {top} of image {name} is missing")))?;
+    Ok((layers, top.diff(), Vec::new()))
+}
+
+fn of_container(containers: &Containers, record: &Record) -> Result<Compared> {
+    if record.root.directory.is_some() {
+        return Err(CommandError::new("not supported yet: changes of a container without an image"));
+    }
+    let engine = ENGINE_PATHS.into_iter().chain(["run", "run/secrets", "run/notify"]);
+    let mounts = record.mounts.iter().map(|mount| PathBuf::from(&mount.destination));
+    let hidden = engine.map(|path| Path::new("/").join(path)).chain(mounts).collect();
+    let layers = record.root.layers.iter().map(|layer| layer.parse());
+    let layers = layers.collect::<std::result::Result<_, _>>().map_err(|_| {
+        CommandError::new(format!("the record of container {} names layers that are none", record.id))
+    })?;
+    Ok((layers, containers.dir(&record.id).join("upper"), hidden))
+}
