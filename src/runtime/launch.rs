@@ -117,7 +117,7 @@ enum Maker {
     /// This one; hooks are still to be run.
     Own(Child, Vec<Hook>, Identity),
     /// Another one.
-    Other(Box<Made>),
+    Foreign(Box<Made>),
 }
 
 /// A container, or a process in one, whose program runs.
@@ -172,7 +172,7 @@ pub fn create_by(foreign: &Foreign, plan: &Plan, io: Io, host: &mut dyn Host) ->
         init: made.init,
         terminal: made.terminal.take(),
         cgroup: made.cgroup.take(),
-        by: Maker::Other(Box::new(made)),
+        by: Maker::Foreign(Box::new(made)),
     })
 }
 
@@ -312,7 +312,7 @@ impl Created {
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         match &self.by {
             Maker::Own(child, ..) => child.pidfd.as_ref().expect("it is taken only with the child").as_fd(),
-            Maker::Other(made) => made.pidfd.as_fd(),
+            Maker::Foreign(made) => made.pidfd.as_fd(),
         }
     }
 
@@ -328,7 +328,7 @@ impl Created {
                 hooks::run(&post_start, &identity, "running", init.as_raw_nonzero().get() as u32)?;
                 Ok(Running { pid: init, pidfd: child.release(), terminal, cgroup, rest: None })
             }
-            Maker::Other(made) => {
+            Maker::Foreign(made) => {
                 made.start()?;
                 let Made { pidfd, rest, .. } = *made;
                 Ok(Running { pid: init, pidfd, terminal, cgroup, rest: Some(rest) })
