@@ -97,6 +97,14 @@ impl SingleReason {
 }
 
 impl UserMaps {
+    /// The ids of H as they are inside of it, where those on disk are the same.
+    #[must_use]
+    pub fn inside(&self) -> IdMaps {
+        let inside =
+            |map: &[IdRange]| map.iter().map(|range| IdRange { outside: range.inside, ..*range }).collect();
+        IdMaps { uid: inside(&self.maps.uid), gid: inside(&self.maps.gid) }
+    }
+
     /// Whether H has sub-ids.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -196,3 +196,24 @@ fn export_writes_the_root_of_any_container() {
     ok(&env, &["exec", "live", "sh", "-c", "echo 2 > /live; cat /live"]);
     ok(&env, &["rm", "-fa", "-t0"]);
 }
+
+#[test]
+fn import_makes_an_image_of_an_archive() {
+    let env = changed("import", &[]);
+    let tar = env.work().join("c.tar");
+    let tar = tar.to_str().unwrap();
+    ok(&env, &["export", "-o", tar, "c"]);
+    let id =
+        ok(&env, &["import", "-q", "-c", "CMD [\"cat\", \"/new\"]", "-m", "text", tar, "localhost/imported"]);
+    assert_eq!(id.len(), "sha256:".len() + 64);
+    assert_eq!(ok(&env, &["run", "--rm", "--network=none", "localhost/imported"]), "new");
+    assert_eq!(ok(&env, &["run", "--rm", "--network=none", "localhost/imported", "sh", "-c", LOOK]), SEEN);
+    assert!(ok(&env, &["history", "--format", "{{.Comment}}", "localhost/imported"]).contains("text"));
+    let archive = std::fs::read(tar).unwrap();
+    let outcome = env.run_with_input(["import", "-"], &archive[..archive.len() / 2]);
+    assert_eq!(outcome.code, 125, "{outcome:#?}");
+    fails(&env, &["import", "https://example.com/x.tar"], "not supported yet: import from a URL");
+    fails(&env, &["import", "/no/such"], "no such file or directory");
+    fails(&env, &["import", "-c", "RUN x", tar], "invalid change");
+    ok(&env, &["rm", "-a"]);
+}

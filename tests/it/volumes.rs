@@ -188,3 +188,21 @@ fn volume_mount_needs_unshare() {
     assert_eq!(ok(&env, &["volume", "unmount", "v"]), "v");
     fails(&env, 125, &["volume", "unmount", "none"], "no such volume");
 }
+
+#[test]
+fn volumes_are_exported_and_imported() {
+    let env = loaded("voltransfer");
+    run(&env, &["-v", "a:/vol"], "mkdir /vol/d; echo x > /vol/d/f; chown 5:6 /vol/d/f; ln -s d /vol/l");
+    ok(&env, &["volume", "create", "b"]);
+    let tar = env.command(["volume", "export", "a"]).output().unwrap().stdout;
+    let outcome = env.run_with_input(["volume", "import", "b", "-"], &tar);
+    assert_eq!(outcome.code, 0, "{outcome:#?}");
+    assert_eq!(run(&env, &["-v", "b:/vol"], "cat /vol/l/f; stat -c %u:%g /vol/d/f"), "x\n5:6");
+    let path = env.work().join("vol.tar");
+    ok(&env, &["volume", "export", "-o", path.to_str().unwrap(), "a"]);
+    ok(&env, &["volume", "import", "b", path.to_str().unwrap()]);
+    fails(&env, 125, &["volume", "export", "none"], "no such volume");
+    fails(&env, 125, &["volume", "import", "b", "/no/such"], "no such file or directory");
+    let outcome = env.run_with_input(["volume", "import", "b", "-"], &[b'x'; 2000]);
+    assert_eq!(outcome.code, 125, "{outcome:#?}");
+}

@@ -166,12 +166,8 @@ impl Copy {
         let files = self.enter(ui, engine, door)?;
         let target = target_in(&files, name, path)?;
         check_kinds(&source, &target)?;
-        let maps = engine.user_maps().maps.clone();
         // The ids of the user's namespace, as they are in it.
-        let inside = |map: Vec<kernel::idmap::IdRange>| {
-            map.into_iter().map(|range| kernel::idmap::IdRange { outside: range.inside, ..range }).collect()
-        };
-        let maps = kernel::idmap::IdMaps { uid: inside(maps.uid), gid: inside(maps.gid) };
+        let maps = engine.user_maps().inside();
         let options = PackOptions { maps, lenient: true, ..PackOptions::default() };
         self.write(source, target, options, &files)
     }

@@ -138,6 +138,7 @@ commands! {
     healthcheck: "healthcheck run" => Caller;
     image::exists: "image exists" => Caller;
     image::history: "history", "image history" => Caller;
+    image::import: "import", "image import" => User;
     image::inspect: "image inspect" => Caller;
     image::list: "images", "image list|ls" => Caller;
     image::load: "load", "image load" => User;
@@ -187,6 +188,8 @@ commands! {
     version: "version" => Caller;
     volume::create: "volume create" => Caller;
     volume::exists: "volume exists" => Caller;
+    volume::transfer::export: "volume export" => Caller;
+    volume::transfer::import: "volume import" => Caller;
     volume::inspect: "volume inspect" => Caller;
     volume::list: "volume ls|list" => Caller;
     volume::mount: "volume mount" => Caller;

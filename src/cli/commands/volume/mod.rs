@@ -8,6 +8,7 @@ pub mod mount;
 pub mod prune;
 pub mod reload;
 pub mod rm;
+pub mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 
