@@ -3,8 +3,10 @@
 use super::error::{CommandError, Result};
 use super::exit::ExitStatus;
 use super::ui::Ui;
+use crate::config::env::name;
 use crate::container::create::Blueprint;
 use crate::container::network::Settings;
+use crate::container::notify::SdNotify;
 use crate::container::start::StartOptions;
 use crate::container::{Containers, Record, Status};
 use crate::engine::Engine;
@@ -113,6 +115,11 @@ fn start_alone(
         entering,
         describe: CommandError::describe_failure,
     };
+    if record.lifecycle.sd_notify == SdNotify::Container && engine.env().text(name::NOTIFY_SOCKET).is_some() {
+        ui.warn(
+            "not supported yet: passing the container's own readiness on to systemd; use --sdnotify=conmon",
+        );
+    }
     // What is buffered would be written twice.
     ui.flush()?;
     let mut connection =

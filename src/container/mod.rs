@@ -35,6 +35,7 @@ pub mod logs;
 pub mod lookup;
 pub mod names;
 pub mod network;
+pub mod notify;
 mod reclaim;
 pub mod record;
 pub mod remove;

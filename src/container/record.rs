@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::create::RestartPolicy;
 use super::health::Health;
+use super::notify::SdNotify;
 use super::{ContainerId, Time};
 use crate::kernel::idmap::IdMaps;
 
@@ -149,6 +150,8 @@ pub struct Lifecycle {
     pub stop_timeout: u32,
     /// Seconds after which the container is killed; 0 for never.
     pub timeout: u32,
+    /// `--sdnotify`.
+    pub sd_notify: SdNotify,
     /// When to start it again.
     pub restart: RestartPolicy,
     /// `--rm`.
@@ -169,6 +172,7 @@ impl Default for Lifecycle {
             stop_signal: 15,
             stop_timeout: 10,
             timeout: 0,
+            sd_notify: SdNotify::Container,
             restart: RestartPolicy::No,
             auto_remove: false,
             auto_remove_image: false,

@@ -71,6 +71,23 @@ pub fn accept(listener: BorrowedFd<'_>) -> Result<Option<OwnedFd>> {
     }
 }
 
+/// Sends one datagram to the socket at `address`: a path, or `@` and an abstract name.
+///
+/// # Errors
+/// When nobody has that address.
+pub fn send_datagram(address: &str, bytes: &[u8]) -> Result<()> {
+    let failed = |e| Error::call("sendto", address, e);
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)
+        .map_err(failed)?;
+    let connected = match address.strip_prefix('@') {
+        Some(name) => SocketAddrUnix::new_abstract_name(name.as_bytes())
+            .and_then(|address| rustix::net::connect(&socket, &address)),
+        None => with_address(Path::new(address), |address| rustix::net::connect(&socket, address)),
+    };
+    connected.map_err(failed)?;
+    send_with_fds(socket.as_fd(), bytes, &[])
+}
+
 /// Calls `f` with an address of `path`. An address holds 107 bytes: longer paths go through a
 /// descriptor of their directory, `/proc/self/fd/N/name`.
 pub(super) fn with_address<T>(

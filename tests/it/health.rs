@@ -192,3 +192,38 @@ fn a_stop_between_two_starts_counts() {
         env.ok(["rm", "r"]);
     }
 }
+
+/// systemd is told by the monitor: at once, or when the container is healthy.
+#[test]
+fn systemd_is_told_when_the_container_is_ready() {
+    use std::os::unix::net::UnixDatagram;
+    let mut env = TestEnv::new("health-notify");
+    env.busybox();
+    let path = env.work().join("notify.sock");
+    let systemd = UnixDatagram::bind(&path).unwrap();
+    systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    env.set("NOTIFY_SOCKET", path.to_str().unwrap());
+    let next = || {
+        let mut buffer = [0; 256];
+        let n = systemd.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..n]).into_owned()
+    };
+    start(&env, "now", &["--sdnotify=conmon"]);
+    let pid = env.ok(["inspect", "--format={{.State.ConmonPid}}", "now"]);
+    assert!(next().starts_with("MAINPID="));
+    assert_eq!(next(), "READY=1");
+    assert!(pid.parse::<u32>().unwrap() > 0);
+    start(&env, "later", &["--sdnotify=healthy", "--health-cmd=test -e /up", "--health-interval=100ms"]);
+    assert!(next().starts_with("MAINPID="));
+    systemd.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    assert!(systemd.recv(&mut [0; 8]).is_err(), "not healthy yet");
+    systemd.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    env.ok(["exec", "later", "touch", "/up"]);
+    assert_eq!(next(), "READY=1");
+    start(&env, "never", &["--sdnotify=ignore"]);
+    systemd.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    assert!(systemd.recv(&mut [0; 8]).is_err());
+    let error = env.fails(125, ["create", "--sdnotify=healthy", IMAGE, "true"]);
+    assert!(error.contains("requires a healthcheck"), "{error}");
+    assert!(env.fails(125, ["create", "--sdnotify=pigeon", IMAGE, "true"]).contains("invalid sdnotify"));
+}

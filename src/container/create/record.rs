@@ -5,6 +5,7 @@ use super::joins::Joined;
 use super::request::{CreateRequest, LogRequest, RootFs, UserNsMode};
 use super::spec::Generated;
 use crate::container::health::Health;
+use crate::container::notify::SdNotify;
 use crate::container::record::{
     Lifecycle, Log, LogDriver, Mount, Namespaces, Network, Port, Process, Record, Root, Runtime, VERSION,
 };
@@ -33,6 +34,16 @@ pub(super) fn record(parts: Parts<'_>) -> Result<Record> {
     let mut labels = image.map(|image| image.config.config.labels.clone()).unwrap_or_default();
     labels.extend(request.identity.labels.clone());
     let annotations = generated.spec.annotations().clone().unwrap_or_default();
+    let health = Health::of_new(
+        request.health.clone(),
+        image.and_then(|image| image.config.config.healthcheck.as_ref()),
+    )?;
+    let lifecycle = lifecycle(request, image, generated)?;
+    if lifecycle.sd_notify == SdNotify::Healthy && health.as_ref().and_then(Health::active).is_none() {
+        let what =
+            "invalid argument: sdnotify policy \"healthy\" requires a healthcheck to be set".to_owned();
+        return Err(Error::Invalid { what });
+    }
     Ok(Record {
         version: VERSION,
         id: reservation.id.clone(),
@@ -40,7 +51,7 @@ pub(super) fn record(parts: Parts<'_>) -> Result<Record> {
         created: Time::now(),
         root: Root { unowned, ..root(request, image, maps) },
         process: process(request, generated),
-        lifecycle: lifecycle(request, image, generated)?,
+        lifecycle,
         log: log(&request.log)?,
         network: network(request, generated),
         runtime,
@@ -49,10 +60,7 @@ pub(super) fn record(parts: Parts<'_>) -> Result<Record> {
         labels,
         annotations: annotations.into_iter().collect(),
         dependencies: joined.dependencies.clone(),
-        health: Health::of_new(
-            request.health.clone(),
-            image.and_then(|image| image.config.config.healthcheck.as_ref()),
-        )?,
+        health,
         create_command: request.create_command.clone(),
     })
 }
@@ -106,7 +114,14 @@ fn lifecycle(request: &CreateRequest, image: Option<&Image>, generated: &Generat
         }
     };
     let of_systemd = generated.systemd.then_some(SYSTEMD_STOP);
+    let text = request.sd_notify.as_deref().unwrap_or_default();
+    let sd_notify = SdNotify::parse(text).ok_or_else(|| Error::Invalid {
+        what: format!(
+            "invalid sdnotify value {text:?}: must be container, conmon, healthy or ignore: invalid argument"
+        ),
+    })?;
     Ok(Lifecycle {
+        sd_notify,
         stop_signal: request.stop_signal.or(of_image).or(of_systemd).unwrap_or(libc::SIGTERM),
         stop_timeout: request.stop_timeout.unwrap_or(10),
         timeout: request.timeout,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::{Health, LogEntry, OnFailure, Results, time};
 use crate::container::exec::ExecRequest;
+use crate::container::notify::SdNotify;
 use crate::container::stop::StopRequest;
 use crate::container::{Containers, Error, Record, Result, Status, Time};
 use crate::events::Event;
@@ -136,6 +137,10 @@ impl Containers {
             event.health_log = serde_json::to_string(&outcome.entry).unwrap_or_default();
         }
         self.events.emit(&[event]);
+        if record.lifecycle.sd_notify == SdNotify::Healthy {
+            // The monitor tells systemd.
+            self.nudge(&self.state(&record.id)?)?;
+        }
         Ok(Some(results))
     }
 

@@ -102,7 +102,7 @@ impl ConfigView {
             stop_timeout: record.lifecycle.stop_timeout,
             passwd: request.user.passwd,
             chroot_dirs: request.chroot_dirs.iter().map(|dir| dir.display().to_string()).collect(),
-            sd_notify_mode: "container",
+            sd_notify_mode: record.lifecycle.sd_notify.as_str(),
             exposed_ports: exposed,
         }
     }

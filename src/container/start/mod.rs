@@ -16,6 +16,7 @@ use super::create::{Blueprint, RestartPolicy};
 use super::fuse::FuseMounts;
 use super::health::Timer;
 use super::network::{RunNetwork, Settings};
+use super::notify::Notifier;
 use super::record::LogDriver;
 use super::reserve::make_dir;
 use super::state::{Phase, ProcessRef, STOP, StopMark, Stored};
@@ -104,6 +105,7 @@ impl Containers {
             describe: options.describe,
             timeout: (lifecycle.timeout > 0).then(|| Duration::from_secs(lifecycle.timeout.into())),
         };
+        let notifier = Notifier::new(record, &options.settings.env);
         let keeper = Keeper {
             containers: self.clone(),
             paths: paths.clone(),
@@ -121,6 +123,7 @@ impl Containers {
             status: None,
             attached: options.wanted != Wanted::NOTHING,
             timer: Timer::default(),
+            notifier,
             delay: FIRST_DELAY,
             trash: None,
             foreign: None,
@@ -174,6 +177,8 @@ struct Keeper {
     attached: bool,
     /// When its health is checked next.
     timer: Timer,
+    /// Tells systemd.
+    notifier: Notifier,
     delay: Duration,
     /// The removed container's directory.
     trash: Option<PathBuf>,
@@ -264,6 +269,7 @@ impl Container for Keeper {
         // Without the file the first check makes it.
         let _ = self.containers.begin_health(&self.record);
         self.timer.begin(&self.record);
+        self.notifier.started();
         self.lock = None;
         let mut statuses = vec!["init", "start"];
         // The first client is there from the beginning.
@@ -326,6 +332,7 @@ impl Container for Keeper {
         if let Ok(Some(record)) = self.containers.record(&self.record.id) {
             self.record = record;
             self.timer.renew(&self.containers, &self.record);
+            self.notifier.health_changed(&self.containers, &self.record);
         }
     }
 
