@@ -284,13 +284,61 @@ def memory(pid, address, size):
 
 
 def text(pid, address):
-    """A string of a process."""
-    for size in (4096, 256, 64):
-        page = min(size, 4096 - address % 4096 if size == 4096 else size)
-        data = memory(pid, address, page)
-        if data:
-            return data.split(b"\0")[0].decode(errors="replace")
-    return ""
+    """A string of a process, page by page: the one after its end may not be there."""
+    data = b""
+    while b"\0" not in data and len(data) < 8192:
+        page = memory(pid, address + len(data), 4096 - (address + len(data)) % 4096)
+        if not page:
+            break
+        data += page
+    return data.split(b"\0")[0].decode(errors="replace")
+
+
+def resolved(pid, directory, address):
+    """The path that a call names by a directory's descriptor and a string."""
+    name = text(pid, address)
+    if name.startswith("/proc/self/fd/"):
+        descriptor, _, rest = name.removeprefix("/proc/self/fd/").partition("/")
+        return os.path.join(path_of(pid, int(descriptor)) or "", rest)
+    if name.startswith("/"):
+        return name
+    here = directory is None or directory & 0xffffffff == 0xffffff9c  # AT_FDCWD
+    base = os.readlink(f"/proc/{pid}/cwd") if here else path_of(pid, directory)
+    return os.path.normpath(os.path.join(base or "", name))
+
+
+def note_changes(notes, process, name, value):
+    """A log for `trace`: what is written, made, renamed, removed and synced, with paths."""
+    pid, place = process.pid, process.place
+    if name is None and isinstance(value, int):
+        notes.append((place, "done", value))
+        return
+    if name in WRITES:
+        notes.append((place, "write", path_of(pid, value[0])))
+    elif name == "syncfs":
+        notes.append((place, "syncfs", ""))
+    elif name in SYNCS:
+        notes.append((place, "sync", path_of(pid, value[0])))
+    elif name in ("rename", "link"):
+        notes.append((place, name, resolved(pid, None, value[0]), resolved(pid, None, value[1])))
+    elif name in ("renameat", "renameat2", "linkat"):
+        kind = name.removesuffix("2").removesuffix("at")
+        notes.append((place, kind, resolved(pid, value[0], value[1]), resolved(pid, value[2], value[3])))
+    elif name in ("unlink", "unlinkat"):
+        directory, path = (None, value[0]) if name == "unlink" else value[:2]
+        notes.append((place, "unlink", resolved(pid, directory, path)))
+    elif name in ("mkdir", "creat"):
+        notes.append((place, "make", resolved(pid, None, value[0])))
+    elif name in ("mkdirat", "mknodat"):
+        notes.append((place, "make", resolved(pid, value[0], value[1])))
+    elif name == "symlinkat":
+        notes.append((place, "make", resolved(pid, value[1], value[2])))
+    elif name in ("openat", "openat2", "open"):
+        directory, path, flags = (None, value[0], value[1]) if name == "open" else value[:3]
+        if name == "openat2":
+            flags, = struct.unpack("=Q", memory(pid, flags, 8) or bytes(8))
+        if flags & CREATES:
+            notes.append((place, "make", resolved(pid, directory, path)))
 
 
 def trace(command, base, fault=None, limit=30.0, log=None):

@@ -56,6 +56,7 @@ impl Containers {
         }
         // The name is valid once the record carries it. A crash before that leaves a name that nobody confirms.
         self.take_name(name, &now.id)?;
+        self.sync_name(name)?;
         let old = std::mem::replace(&mut now.name, name.to_owned());
         if let Err(error) = self.write_record(&now) {
             self.release_name(name, &now.id)?;

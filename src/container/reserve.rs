@@ -122,6 +122,13 @@ impl Containers {
         unlink_if(path, &text)
     }
 
+    /// Makes sure that a power cut takes a name no more.
+    pub(super) fn sync_name(&self, name: &str) -> Result<()> {
+        let names = self.data.join("names");
+        sync_file(&names.join(name))?;
+        Ok(file::sync_dir_path(&names)?)
+    }
+
     /// Removes `names/NAME` if it points to `id`.
     pub(super) fn release_name(&self, name: &str, id: &ContainerId) -> Result<()> {
         if check_name(name).is_err() {
@@ -152,10 +159,22 @@ impl Reservation {
             file::write_atomic(&self.dir, OsStr::new(name), &bytes, mode, durability)?;
         }
         if durability == Durability::Sync {
+            self.sync_files()?;
             file::sync_dir_path(&self.containers.data.join("containers"))?;
-            file::sync_dir_path(&self.containers.data.join("names"))?;
+            self.containers.sync_name(&self.name)?;
         }
         Ok(self.lock.take().expect("the lock is taken only here, where the value ends"))
+    }
+}
+
+impl Reservation {
+    /// Makes sure of the small files of the container, not all of which are written anew at each start.
+    fn sync_files(&self) -> Result<()> {
+        let etc = self.dir.join("etc");
+        for entry in std::fs::read_dir(&etc).into_iter().flatten().flatten() {
+            sync_file(&entry.path())?;
+        }
+        Ok(file::sync_dir_path(&etc)?)
     }
 }
 
@@ -209,6 +228,11 @@ fn link_new(dir: &Path, path: &Path, text: &str) -> io::Result<()> {
     let linked = rustix::fs::link(&aside, path).map_err(io::Error::from);
     let _ = std::fs::remove_file(&aside);
     linked
+}
+
+fn sync_file(path: &Path) -> Result<()> {
+    let synced = std::fs::File::open(path).and_then(|file| file.sync_data());
+    synced.map_err(|e| kernel::Error::path("fdatasync", path, e).into())
 }
 
 /// Unlinks `path` if it still has this content.

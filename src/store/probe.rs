@@ -310,7 +310,15 @@ fn kernel_step(what: &str) -> impl Fn(kernel::Error) -> Problem {
 fn try_in_namespaces(dir: &Path) -> Trial<Abilities> {
     let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
     let namespaces = NamespaceSet::default().with(ns::Namespace::User).with(ns::Namespace::Mount);
-    ns::unshare(namespaces).map_err(kernel_step("a user namespace cannot be made"))?;
+    ns::unshare(namespaces).map_err(|e| match e.errno() {
+        Some(libc::ENOSPC) => Problem {
+            text:
+                "a user namespace cannot be made: the limit in /proc/sys/user/max_user_namespaces is reached"
+                    .to_owned(),
+            passing: true,
+        },
+        _ => kernel_step("a user namespace cannot be made")(e),
+    })?;
     for (file, text) in [
         ("setgroups", "deny".to_owned()),
         ("uid_map", format!("0 {} 1", uid.as_raw())),

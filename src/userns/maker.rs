@@ -7,7 +7,7 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::enter::{USER, unshare, write_map};
 use super::{Error, MapWriter, Result, cause};
 use crate::kernel;
+use crate::kernel::descriptor;
 use crate::kernel::idmap::{IdMaps, IdRange, to_proc_text};
 use crate::kernel::ns;
 use crate::kernel::process::{self, CStringArray, ExitStatus, Fork};
@@ -114,7 +115,7 @@ fn make(maps: &IdMaps, writer: &MapWriter) -> Result<(), Trouble> {
     let (go, start) = pipe()?;
     let mut outsiders = Vec::with_capacity(2);
     for task in tasks(maps, writer, target) {
-        outsiders.push(Outsider::fork(task, &go)?);
+        outsiders.push(Outsider::fork(task, &go, &start)?);
     }
     // Where this fails the outsiders find the pipe closed, and leave.
     unshare().map_err(|error| Trouble::Call { unshare: true, errno: error.errno().unwrap_or(libc::EIO) })?;
@@ -169,10 +170,12 @@ struct Outsider {
 }
 
 impl Outsider {
-    fn fork(task: Task, go: &OwnedFd) -> Result<Self, Trouble> {
+    fn fork(task: Task, go: &OwnedFd, start: &OwnedFd) -> Result<Self, Trouble> {
         let (complaints, complain) = pipe()?;
         match process::fork()? {
             Fork::Child => {
+                // Else it would wait for a word of its own when the maker fails or is killed.
+                let _ = descriptor::close(start.as_raw_fd());
                 let message = task.carry_out(go, &complain);
                 let _ = File::from(complain).write_all(message.as_bytes());
                 process::exit_now(i32::from(!message.is_empty()))

@@ -156,6 +156,23 @@ fn without_the_map_helpers_one_warning_names_them() {
 }
 
 #[test]
+fn without_user_namespaces_the_error_names_the_setting() {
+    let env = loaded("nouserns");
+    let forbid = "echo 0 > /proc/sys/user/max_user_namespaces";
+    let begin = std::time::Instant::now();
+    for args in [
+        &["run", "--rm", "--network=none", IMAGE, "true"][..],
+        &["run", "-d", "--network=none", IMAGE, "true"],
+    ] {
+        let ran = in_namespace(&env, &["--map-auto", "--map-root-user"], forbid, args);
+        assert!((125..=126).contains(&ran.code), "{ran:#?}");
+        assert!(ran.stderr.contains("max_user_namespaces"), "{ran:#?}");
+    }
+    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+    assert_eq!(env.ok(["ps", "-aq"]), "");
+}
+
+#[test]
 fn without_pasta_the_error_names_it_and_other_modes_work() {
     let env = loaded("nopasta");
     let helpers = &["newuidmap", "newgidmap"];
