@@ -41,6 +41,8 @@ pub struct Options {
     pub events_backend: Option<String>,
     /// `--hooks-dir`, in order.
     pub hooks_dirs: Vec<PathBuf>,
+    /// `--default-mounts-file`.
+    pub default_mounts_file: Option<PathBuf>,
     /// `--cdi-spec-dir`, in order.
     pub cdi_spec_dirs: Vec<PathBuf>,
 }

@@ -29,11 +29,14 @@ pub struct GlobalArgs {
     /// Docker compatibility, force setting of log-level
     #[arg(long, short = 'D', hide = true)]
     pub debug: bool,
+    /// Path to default mounts file
+    #[arg(long, value_name = "string", hide = true)]
+    pub default_mounts_file: Option<PathBuf>,
     /// Events backend to use ("file"|"journald"|"none")
     #[arg(long, value_name = "string")]
     pub events_backend: Option<String>,
     /// Set the OCI hooks directory path (may be set multiple times)
-    #[arg(long, value_name = "stringArray", hide = true)]
+    #[arg(long, value_name = "stringArray")]
     pub hooks_dir: Vec<PathBuf>,
     /// Path to the 'image store', different from 'graph root'
     #[arg(long, value_name = "string", hide = true)]
@@ -102,7 +105,6 @@ impl GlobalArgs {
     fn refuse_unread(&self) -> Result<()> {
         let unread = [
             ("--cdi-spec-dir", !self.cdi_spec_dir.is_empty()),
-            ("--hooks-dir", !self.hooks_dir.is_empty()),
             ("--imagestore", self.imagestore.is_some()),
             ("--network-config-dir", self.network_config_dir.is_some()),
             ("--storage-opt", self.storage_opt.iter().any(|option| !is_known_storage_option(option))),
@@ -174,6 +176,7 @@ impl GlobalArgs {
             cgroup_manager: self.cgroup_manager,
             events_backend: self.events_backend,
             hooks_dirs: self.hooks_dir,
+            default_mounts_file: self.default_mounts_file,
             cdi_spec_dirs: self.cdi_spec_dir,
         }
     }

@@ -25,6 +25,19 @@ pub(super) fn run(hooks: &[Hook], identity: &Identity, status: &str, pid: u32) -
     hooks.iter().try_for_each(|hook| run_one(hook, &state))
 }
 
+/// Runs the hooks for a container whose first process has ended; one that fails does not keep the others from
+/// running.
+pub fn run_post_stop(hooks: &[Hook], identity: &Identity) {
+    if hooks.is_empty() {
+        return;
+    }
+    let state = state(identity, "stopped", 0);
+    for hook in hooks {
+        // There is nobody left to tell.
+        let _ = run_one(hook, &state);
+    }
+}
+
 /// The state document of the runtime spec.
 pub(super) fn state(identity: &Identity, status: &str, pid: u32) -> String {
     let annotations: serde_json::Map<String, serde_json::Value> =

@@ -34,6 +34,7 @@ pub use cgroup::Cgroup;
 pub use error::{Error, HostError, Result};
 pub use exec::exec;
 pub use foreign::Foreign;
+pub use hooks::run_post_stop;
 pub use launch::{
     Created, ExecPlan, Host, Io, NoHost, Passed, Running, Streams, create, create_by, create_detached,
     start_at,

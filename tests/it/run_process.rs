@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::support::env::{finish, outcome, spawn_captured, wait_until};
 use super::support::image::busybox_entries;
@@ -347,4 +347,62 @@ fn the_image_may_be_named_by_id_tag_or_short_name() {
     for name in ["busybox", "localhost/busybox", "localhost/busybox:latest", id, &id[..12]] {
         assert_eq!(run(&env, &[name, "echo", "hi"]).stdout, "hi\n", "{name}");
     }
+}
+
+#[test]
+fn hooks_of_directories_run_at_every_start() {
+    let env = loaded("hooks");
+    let dir = env.work().join("hooks.d");
+    std::fs::create_dir(&dir).unwrap();
+    let log = env.work().join("log");
+    let script = env.work().join("hook");
+    let text = format!("#!/bin/sh\ngrep -o '\"status\":\"[a-z]*\"' >> '{}'\n", log.display());
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let hook = |when: Value, stages: &[&str]| {
+        json!({"version": "1.0.0", "hook": {"path": script}, "when": when, "stages": stages}).to_string()
+    };
+    let write = |name: &str, text: String| std::fs::write(dir.join(name), text).unwrap();
+    write("a.json", hook(json!({"always": true}), &["prestart", "poststop"]));
+    write("b.json", hook(json!({"commands": ["^nosuch$"]}), &["prestart"]));
+    write("ignored.txt", "no hook".to_owned());
+    let hooks = ["--hooks-dir", dir.to_str().unwrap()];
+    let run = |args: &[&str]| env.run(hooks.iter().chain(args));
+    let outcome = run(&["run", "--name", "h", "--network=none", IMAGE, "true"]);
+    assert_eq!(outcome.code, 0, "{outcome:#?}");
+    env.ok(["start", "-a", "h"]);
+    let once = "\"status\":\"creating\"\n\"status\":\"stopped\"\n";
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), once.repeat(2));
+    for bad in [
+        "{",
+        "{}",
+        &hook(json!({"always": true}), &["sometime"]),
+        &hook(json!({"commands": ["("]}), &["prestart"]),
+    ] {
+        write("c.json", bad.to_owned());
+        let outcome = run(&["run", "--rm", "--network=none", IMAGE, "true"]);
+        assert_eq!(outcome.code, 125, "{outcome:#?}");
+        assert!(outcome.stderr.contains("parsing hook") && outcome.stderr.contains("c.json"), "{outcome:#?}");
+    }
+    assert_eq!(env.ok(["ps", "-aq"]).lines().count(), 1);
+}
+
+#[test]
+fn default_mounts_are_seen_by_every_container() {
+    let env = loaded("mountsconf");
+    let secrets = env.work().join("secrets");
+    std::fs::create_dir(&secrets).unwrap();
+    std::fs::write(secrets.join("key"), "value\n").unwrap();
+    let file = env.work().join("mounts.conf");
+    let given = ["--default-mounts-file", file.to_str().unwrap(), "run", "--rm", "--network=none", IMAGE];
+    let run = |args: &[&str]| env.ok(given.iter().chain(args));
+    assert_eq!(run(&["echo", "no file"]), "no file");
+    std::fs::write(&file, format!("# comment\n/nosuch\n{}:/run/secrets\n", secrets.display())).unwrap();
+    assert_eq!(
+        run(&["sh", "-c", "cat /run/secrets/key; touch /run/secrets/x 2>/dev/null || echo ro"]),
+        "value\nro"
+    );
+    std::fs::create_dir_all(env.config().join("containers")).unwrap();
+    std::fs::copy(&file, env.config().join("containers/mounts.conf")).unwrap();
+    assert_eq!(env.ok(["run", "--rm", "--network=none", IMAGE, "cat", "/run/secrets/key"]), "value");
 }

@@ -11,13 +11,13 @@ use std::path::Path;
 use rustix::fs::Mode;
 
 use super::extras::Extras;
-use super::host;
 use super::joins::{self, Joined};
 use super::record::{Parts, record};
 use super::request::{CreateRequest, RootFs, UserNsMode};
 use super::spec::{self, Generated, SpecInput};
 use super::userns::{self, Caller};
 use super::volumes;
+use super::{default_mounts, hooks, host};
 use crate::container::{ContainerId, Containers, Error, Record, Reservation, Result};
 use crate::engine::Engine;
 use crate::image::config::ImageConfig;
@@ -99,6 +99,17 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     })?;
     generated.extras.files.time_zone = host::time_zone(&request, config)?;
     request.extras.clone_from(&generated.extras);
+    let file = engine.options.default_mounts_file.clone();
+    default_mounts::add(
+        &mut generated.spec,
+        &file.unwrap_or_else(|| paths.config_home.join("containers/mounts.conf")),
+    )?;
+    let directories = match &engine.options.hooks_dirs {
+        given if given.is_empty() => &config.engine.hooks_dir,
+        given => given,
+    };
+    let binds = request.mounts.iter().any(|mount| matches!(mount.source, crate::volume::Source::Bind { .. }));
+    hooks::add(&mut generated.spec, directories, binds)?;
 
     let unowned = make_root(&reservation, &store, image.as_ref(), &maps)?;
     make_files(&reservation, &generated, image.as_ref(), &request)?;

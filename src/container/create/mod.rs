@@ -8,8 +8,10 @@ use super::{Error, Result};
 
 mod build;
 pub mod caps;
+mod default_mounts;
 pub mod env;
 pub mod extras;
+mod hooks;
 mod host;
 pub mod idmap;
 mod joins;

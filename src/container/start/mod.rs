@@ -30,7 +30,8 @@ use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
 use crate::network;
 use crate::runtime::cgroup::Split;
-use crate::runtime::{Created, Foreign, Host, HostError, Passed, Plan};
+use crate::runtime::plan::{Hook, Identity};
+use crate::runtime::{Created, Foreign, Host, HostError, Passed, Plan, run_post_stop};
 use crate::store::{Driver, Store};
 use crate::userns::{self, UserMaps};
 
@@ -126,6 +127,7 @@ impl Containers {
             notifier,
             delay: FIRST_DELAY,
             trash: None,
+            post_stop: (Vec::new(), Identity::default()),
             foreign: None,
             fuse: FuseMounts::default(),
             split: None,
@@ -182,6 +184,8 @@ struct Keeper {
     delay: Duration,
     /// The removed container's directory.
     trash: Option<PathBuf>,
+    /// What runs when this run has ended, with rbox's own runtime.
+    post_stop: (Vec<Hook>, Identity),
     /// With another runtime.
     foreign: Option<Foreign>,
     /// Where the kernel has no overlay.
@@ -344,6 +348,8 @@ impl Container for Keeper {
         if let Ok(Some(record)) = self.containers.record(&self.record.id) {
             self.record = record;
         }
+        let (hooks, identity) = std::mem::take(&mut self.post_stop);
+        run_post_stop(&hooks, &identity);
         self.fuse = FuseMounts::default();
         let Some(mut state) = self.state.take() else { return Next::End(code) };
         let finished = Time::now();

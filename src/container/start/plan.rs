@@ -41,6 +41,9 @@ impl Keeper {
         self.join_others(&mut plan)?;
         extras.apply(&mut plan)?;
         self.foreign = self.other_runtime(spec, &extras, &plan)?;
+        if self.foreign.is_none() {
+            self.post_stop = (plan.hooks.post_stop.clone(), plan.identity.clone());
+        }
         Ok(plan)
     }
 

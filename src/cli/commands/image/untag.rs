@@ -35,6 +35,11 @@ pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Com
         return Ok(ExitStatus::SUCCESS);
     }
     for name in args.names {
+        let digest = name.rsplit_once('@').map(|(_, digest)| digest);
+        if digest.is_some() && digest == found.record.manifest.as_ref().map(ToString::to_string).as_deref() {
+            // A name with a digest follows from the image and is not kept.
+            continue;
+        }
         let full = local_name(&name)?.to_string();
         // A short name may also stand for one that was pulled.
         let resolved = store.find_image(&name).ok().filter(|other| other.record.id == found.record.id);
