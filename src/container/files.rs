@@ -209,6 +209,70 @@ impl Containers {
     }
 }
 
+impl Containers {
+    /// Mounts the root of a container in the mount namespace of this process, and returns where. One that runs shows
+    /// its files read-only, because its root cannot be mounted twice for writing.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn mount(&self, store: &Store, record: &Record) -> Result<PathBuf> {
+        let at = self.dir(&record.id).join("merged");
+        if is_mount_point(&at)? {
+            return Ok(at);
+        }
+        refuse_fuse(store, record)?;
+        let dir = self.dir(&record.id);
+        let mut source = root::source(store, &dir, &record.root)?;
+        if let RootSource::Overlay(overlay) = &mut source {
+            overlay.volatile = false;
+            if self.state(&record.id)?.status.is_alive() {
+                if let Some(upper) = overlay.upper.take() {
+                    overlay.lowers.insert(0, overlay.upper_base.join(upper));
+                }
+                overlay.work = None;
+            } else {
+                clear_volatile(&dir);
+            }
+        }
+        let target = RootDir::open(&at)?;
+        mount::attach(runtime::mount_root(&source)?, &target)?;
+        Ok(at)
+    }
+
+    /// Where [`Self::mount`] has mounted the root of a container, in this process's mount namespace.
+    ///
+    /// # Errors
+    /// When the directory cannot be looked at.
+    pub fn mounted(&self, id: &ContainerId) -> Result<Option<PathBuf>> {
+        let at = self.dir(id).join("merged");
+        Ok(is_mount_point(&at)?.then_some(at))
+    }
+
+    /// Takes the root of a container off again; whether there was one is returned.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn unmount(&self, id: &ContainerId) -> Result<bool> {
+        use std::os::unix::ffi::OsStrExt as _;
+        let Some(at) = self.mounted(id)? else { return Ok(false) };
+        let text = std::ffi::CString::new(at.as_os_str().as_bytes())
+            .map_err(|_| Error::Invalid { what: format!("{} has a NUL byte", at.display()) })?;
+        mount::detach_at(&text)?;
+        Ok(true)
+    }
+}
+
+/// Whether another file system is mounted on `path`, which itself is on that of its parent.
+fn is_mount_point(path: &Path) -> Result<bool> {
+    let device = |path: &Path| match rustix::fs::stat(path) {
+        Ok(stat) => Ok(Some(stat.st_dev)),
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(errno) => Err(kernel::Error::path("stat", path, errno)),
+    };
+    let above = device(path.parent().unwrap_or(Path::new("/")))?;
+    Ok(device(path)?.is_some_and(|own| Some(own) != above))
+}
+
 fn refuse_fuse(store: &Store, record: &Record) -> Result<()> {
     if record.root.directory.is_none() && store.driver()?.driver == Driver::FuseOverlay {
         let what = "files of a container that does not run, where fuse-overlayfs mounts its root".to_owned();

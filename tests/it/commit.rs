@@ -217,3 +217,21 @@ fn import_makes_an_image_of_an_archive() {
     fails(&env, &["import", "-c", "RUN x", tar], "invalid change");
     ok(&env, &["rm", "-a"]);
 }
+
+#[test]
+fn roots_are_mounted_for_one_session() {
+    let env = changed("mount", &[]);
+    fails(
+        &env,
+        &["mount", "c"],
+        "cannot run command \"podman mount\" in rootless mode, must execute `podman unshare` first",
+    );
+    let rbox = std::env::var("RBOX_TEST_BIN").unwrap();
+    let script = "set -e; at=$($0 mount c); cat $at/new; echo w > $at/written; $0 mount | grep -q $at; \
+                  $0 unmount c > /dev/null; test ! -e $at/new; $0 mount";
+    assert_eq!(ok(&env, &["unshare", "sh", "-c", script, &rbox]), "new");
+    ok(&env, &["cp", "c:/written", "back"]);
+    fails(&env, &["unshare", &rbox, "unmount", "c"], "is not mounted");
+    // Nothing is left that would keep it from being removed.
+    ok(&env, &["rm", "-a"]);
+}

@@ -30,6 +30,7 @@ pub mod kill;
 pub mod login;
 pub mod logout;
 pub mod logs;
+pub mod mount;
 pub mod network;
 pub mod oci;
 pub mod pause;
@@ -156,6 +157,8 @@ commands! {
     login: "login" => Caller;
     logout: "logout" => Caller;
     logs: "logs", "container logs" => Caller;
+    mount: "mount", "container mount" => Caller;
+    mount::unmount: "unmount|umount", "container unmount|umount" => Caller;
     network::create: "network create" => Caller;
     network::exists: "network exists" => Caller;
     network::inspect: "network inspect" => Caller;
