@@ -47,6 +47,20 @@ fn a_run_is_told_from_its_creation_to_its_removal() {
 }
 
 #[test]
+fn a_creation_may_tell_everything() {
+    let mut env = TestEnv::new("events-inspect");
+    env.busybox();
+    let conf = env.work().join("containers.conf");
+    std::fs::write(&conf, "[engine]\nevents_container_create_inspect_data=true\n").unwrap();
+    env.set("CONTAINERS_CONF_OVERRIDE", conf.to_str().unwrap());
+    let id = env.ok(["create", "--network=none", IMAGE, "true"]);
+    let format = "--format={{.ContainerInspectData}}";
+    let text = env.ok(["events", "--stream=false", "--filter=event=create", format]);
+    let data: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(data["Id"], id.as_str());
+}
+
+#[test]
 fn verbs_are_told() {
     let env = TestEnv::new("events-verbs");
     env.busybox();

@@ -129,7 +129,13 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     let durability = if request.remove { Durability::None } else { Durability::Sync };
     let lock = reservation.commit(&record, &request, &generated.spec, durability)?;
     write_cid_file(&record)?;
-    containers.tell(&record, "create");
+    let mut event = record.event("create");
+    if containers.events.wants_inspect_data()
+        && let Ok(inspection) = containers.inspect(record.clone(), config, true)
+    {
+        event.container_inspect_data = serde_json::to_string(&inspection).unwrap_or_default();
+    }
+    containers.events.emit(&[event]);
     let blueprint = Blueprint { spec: generated.spec, extras: generated.extras };
     Ok(Created { record, lock, blueprint, warnings: generated.warnings })
 }
