@@ -46,6 +46,8 @@ fn the_whole_configuration_can_be_replaced() {
     assert_eq!(env.ok(["info", "-f", "{{.Host.LogDriver}}"]), "json-file");
     env.set("CONTAINERS_CONF", "/nosuch");
     assert!(env.fails(125, ["info"]).contains("/nosuch"));
+    // Cleaning up needs a configuration that can be read.
+    env.set("CONTAINERS_CONF", "/dev/null");
 }
 
 #[test]

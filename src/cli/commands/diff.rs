@@ -163,7 +163,12 @@ fn compared(engine: &Engine, latest: bool, names: &[String], kind: Kind) -> Resu
             return Err(CommandError::new("\"rbox diff\" requires a name, id, or the \"--latest\" flag"));
         }
         ([name], false) => name,
-        _ => return Err(CommandError::new("not supported yet: comparing with a second object")),
+        (many, false) => {
+            let given = many.len();
+            return Err(CommandError::new(format!(
+                "accepts at most 1 arg(s), received {given}: comparing with a second object is not supported yet"
+            )));
+        }
     };
     if kind != Kind::Image {
         match containers.lookup(name.strip_prefix('/').unwrap_or(name)) {

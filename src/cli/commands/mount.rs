@@ -46,14 +46,16 @@ struct Mounted {
 /// Mounts, or lists mounts.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let Args { all, format, latest, no_trunc, containers: references } = args;
-    require_unshare("mount")?;
-    if latest && !references.is_empty() {
-        return Err(CommandError::new("--latest and containers cannot be used together"));
+    let chosen = all || latest || !references.is_empty();
+    let named = Named { references, all, latest, ..Named::default() };
+    if chosen {
+        named.check()?;
     }
+    require_unshare("mount")?;
     let containers = engine.containers()?;
-    if all || latest || !references.is_empty() {
+    if chosen {
         let mut last = None;
-        for record in selected(engine, references, all, latest)? {
+        for record in selected(engine, named)? {
             match containers.mount(engine.store()?, &record) {
                 Ok(path) => ui.data(path.display())?,
                 Err(error) => report_earlier(ui, &mut last, error.into()),
@@ -94,16 +96,16 @@ fn require_unshare(command: &str) -> Result<()> {
     )))
 }
 
-fn selected(engine: &Engine, references: Vec<String>, all: bool, latest: bool) -> Result<Vec<Record>> {
-    let named = Named { references, all, latest, ..Named::default() };
-    named.check()?;
+fn selected(engine: &Engine, named: Named) -> Result<Vec<Record>> {
     let found = named.find(&engine.containers()?)?;
     Ok(found.into_iter().filter_map(|selected| selected.record).collect())
 }
 
 /// The other way round.
 pub mod unmount {
-    use super::{CommandError, Engine, ExitStatus, Result, Ui, report_earlier, require_unshare, selected};
+    use super::{
+        CommandError, Engine, ExitStatus, Named, Result, Ui, report_earlier, require_unshare, selected,
+    };
 
     /// Unmount working container's root filesystem
     ///
@@ -133,10 +135,12 @@ pub mod unmount {
     pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         // One mount is made at most, and taken off as a whole: there is nothing to force.
         let Args { all, force: _, latest, containers: references } = args;
+        let named = Named { references, all, latest, ..Named::default() };
+        named.check()?;
         require_unshare("unmount")?;
         let containers = engine.containers()?;
         let mut last = None;
-        for record in selected(engine, references, all, latest)? {
+        for record in selected(engine, named)? {
             match containers.unmount(&record.id) {
                 Ok(true) => ui.data(&record.id)?,
                 Ok(false) if all => {}
