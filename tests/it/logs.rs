@@ -57,11 +57,12 @@ fn local_keeps_so_many_files_and_compresses() {
     // What is left is the end, without a hole.
     let all: Vec<String> = env.ok(["logs", "l"]).lines().map(str::to_owned).collect();
     let first = 3000 - all.len();
-    assert!(all.len() > 1000 && first > 0, "{}", all.len());
+    // Two full files at least: the newest may have been begun just now.
+    assert!(all.len() > 900 && first > 0, "{}", all.len());
     for (line, number) in all.iter().zip(first..) {
         assert_eq!(*line, format!("line {number} of some length"));
     }
-    for tail in [1, 100, 1000, 1200] {
+    for tail in [1, 100, 500, 900] {
         let last: Vec<String> =
             env.ok(["logs", &format!("--tail={tail}"), "l"]).lines().map(str::to_owned).collect();
         assert_eq!(last, all[all.len() - tail..], "{tail}");
