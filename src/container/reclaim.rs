@@ -11,7 +11,7 @@ use std::path::Path;
 use super::reserve::remove_dir;
 use super::{ContainerId, Containers};
 use crate::kernel::file::{self, Flock};
-use crate::store;
+use crate::{store, userns};
 
 impl Containers {
     /// Removes what dead processes left. Best effort: what cannot be removed now is tried again by the next one.
@@ -23,6 +23,7 @@ impl Containers {
             self.reclaim_directory(id);
         }
         self.reclaim_run_directories();
+        userns::reclaim_records(&self.run);
         // A whole container has one name, so the names need to be read only where their number is another.
         let names = self.names();
         if names.len() != ids.len() {

@@ -86,6 +86,17 @@ fn directory(paths: &Paths) -> PathBuf {
     paths.run.join("userns")
 }
 
+/// Removes records that processes which are dead by now have not finished writing. Best effort.
+pub fn reclaim_records(run: &Path) {
+    for entry in fs::read_dir(run.join("userns")).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let writer = name.to_str().and_then(|name| name.strip_prefix(file::TEMP_PREFIX)?.split('-').next());
+        if writer.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Finds living holders of a namespace with these maps, as pidfds.
 pub(super) fn living<'a>(
     paths: &Paths,
@@ -149,6 +160,22 @@ mod tests {
         assert_eq!(living(&paths, &other).count(), 0);
         drop(guard);
         assert_eq!(living(&paths, &maps).count(), 0);
+        fs::remove_dir_all(&paths.run).unwrap();
+    }
+
+    #[test]
+    fn unfinished_records_of_the_dead_go() {
+        let (paths, maps) = fixture("unfinished");
+        let guard = register_holder(&paths, &maps).unwrap();
+        let dir = directory(&paths);
+        // No pid is that high: the kernel's limit is 4194304.
+        let (dead, living) = (dir.join(".tmp-4194305-0"), dir.join(format!(".tmp-{}-0", std::process::id())));
+        for path in [&dead, &living] {
+            fs::File::create(path).unwrap();
+        }
+        reclaim_records(&paths.run);
+        assert!(!dead.exists() && living.exists() && guard.path.exists());
+        drop(guard);
         fs::remove_dir_all(&paths.run).unwrap();
     }
 

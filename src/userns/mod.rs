@@ -14,7 +14,7 @@ use crate::config::subid;
 
 pub use enter::{Entering, begin, begin_beside, enter};
 pub use error::{Error, Result};
-pub use holder::{HolderRecord, register_holder};
+pub use holder::{HolderRecord, reclaim_records, register_holder};
 pub use maps::{MapKind, MapWriter, SingleReason, UserMaps, user_maps};
 
 /// How a process got into H.
