@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Event;
+use crate::kernel::lines::LineBuffer;
 use crate::kernel::watch::DirectoryWatch;
 use crate::kernel::{Error, Result, poll};
 
@@ -16,7 +17,7 @@ use crate::kernel::{Error, Result, poll};
 pub struct Reader {
     path: PathBuf,
     file: Option<File>,
-    rest: Vec<u8>,
+    rest: LineBuffer,
     /// The line given out last: where to go on after a rotation.
     last: Vec<u8>,
     watch: Option<DirectoryWatch>,
@@ -28,8 +29,13 @@ impl Reader {
     /// # Errors
     /// When there is a file that cannot be read.
     pub fn open(path: &Path, from_start: bool) -> Result<Self> {
-        let mut reader =
-            Self { path: path.to_owned(), file: None, rest: Vec::new(), last: Vec::new(), watch: None };
+        let mut reader = Self {
+            path: path.to_owned(),
+            file: None,
+            rest: LineBuffer::default(),
+            last: Vec::new(),
+            watch: None,
+        };
         reader.file = reader.reopen()?;
         if !from_start {
             reader.seek_to_end()?;
@@ -77,9 +83,7 @@ impl Reader {
 
     fn next_line(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
-            if let Some(end) = self.rest.iter().position(|&b| b == b'\n') {
-                let mut line: Vec<u8> = self.rest.drain(..=end).collect();
-                line.pop();
+            if let Some(line) = self.rest.next_line() {
                 return Ok(Some(line));
             }
             if !self.fill()? {
@@ -98,7 +102,7 @@ impl Reader {
         let mut piece = vec![0; 64 * 1024];
         let n = file.read(&mut piece).map_err(|e| error(&self.path, e))?;
         if n > 0 {
-            self.rest.extend_from_slice(&piece[..n]);
+            self.rest.push(&piece[..n]);
             return Ok(true);
         }
         if file.metadata().map_err(|e| error(&self.path, e))?.nlink() > 0 {
@@ -108,7 +112,7 @@ impl Reader {
         let Some(mut file) = self.reopen()? else { return Ok(false) };
         let mut text = Vec::new();
         file.read_to_end(&mut text).map_err(|e| error(&self.path, e))?;
-        self.rest = text.split_off(after_line(&text, &self.last));
+        self.rest = text.split_off(after_line(&text, &self.last)).into();
         self.file = Some(file);
         Ok(true)
     }

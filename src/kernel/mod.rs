@@ -12,6 +12,7 @@ pub mod idmap;
 pub mod interface;
 pub mod journal;
 pub mod keyring;
+pub mod lines;
 pub mod memory;
 pub mod mount;
 pub mod ns;

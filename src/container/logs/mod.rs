@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use self::journal::JournalReader;
 use super::record::LogDriver;
 use super::{Containers, Error, Record, Result};
+use crate::kernel::lines::LineBuffer;
 use crate::kernel::poll::{self, Events};
 use crate::kernel::watch::DirectoryWatch;
 use crate::kernel::{self};
@@ -66,7 +67,7 @@ pub struct LogReader {
     older: VecDeque<Box<dyn Older>>,
     /// The inode of `file`: another one under the path means that the log was rotated.
     inode: u64,
-    rest: Vec<u8>,
+    rest: LineBuffer,
     options: LogOptions,
     /// `until` has passed.
     done: bool,
@@ -99,7 +100,7 @@ impl LogReader {
             file: None,
             older: VecDeque::new(),
             inode: 0,
-            rest: Vec::new(),
+            rest: LineBuffer::default(),
             options,
             done: false,
         };
@@ -182,9 +183,7 @@ impl LogReader {
     /// The next line as it is in the file.
     fn next_raw(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
-            if let Some(end) = self.rest.iter().position(|&b| b == b'\n') {
-                let mut line: Vec<u8> = self.rest.drain(..=end).collect();
-                line.pop();
+            if let Some(line) = self.rest.next_line() {
                 return Ok(Some(line));
             }
             if !self.fill()? {
@@ -211,7 +210,7 @@ impl LogReader {
             };
             let n = file.read(&mut piece).map_err(|e| kernel::Error::path("read", &self.path, e))?;
             if n > 0 {
-                self.rest.extend_from_slice(&piece[..n]);
+                self.rest.push(&piece[..n]);
                 return Ok(true);
             }
             if reading_older {
