@@ -40,7 +40,7 @@ pub use launch::{
     start_at,
 };
 pub use plan::{Plan, RootSource};
-pub use spec::{KEEP_GROUPS, SPEC_VERSION, keeps_groups, process_from_spec};
+pub use spec::{IPC_PARAMETERS, KEEP_GROUPS, SPEC_VERSION, id_mappings, keeps_groups, process_from_spec};
 pub use stage::{mount_root, resume};
 pub use user::UserLookup;
 

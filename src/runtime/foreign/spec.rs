@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use oci_spec::runtime::{
-    BoxBuilder, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp,
-    LinuxSeccompAction, LinuxSyscall, Root, Spec, User,
+    BoxBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, LinuxSeccompAction, LinuxSyscall, Root,
+    Spec, User,
 };
 
-use crate::kernel::idmap::IdRange;
 use crate::runtime::error::{Error, Result};
 use crate::runtime::plan::{Filter, Membership, MountSource, Plan, Process, UserNamespace};
+use crate::runtime::spec::id_mappings;
 
 use super::Foreign;
 
@@ -46,7 +46,7 @@ pub(super) fn complete(
     let missing = || Error::invalid("spec", "it has no `linux` section");
     let linux = spec.linux_mut().as_mut().ok_or_else(missing)?;
     if let UserNamespace::New(maps) = &plan.namespaces.user {
-        linux.set_uid_mappings(Some(id_map(&maps.uid))).set_gid_mappings(Some(id_map(&maps.gid)));
+        linux.set_uid_mappings(Some(id_mappings(&maps.uid))).set_gid_mappings(Some(id_mappings(&maps.gid)));
     }
     let mut namespaces = linux.namespaces().clone().unwrap_or_default();
     set_namespaces(&mut namespaces, plan);
@@ -178,18 +178,6 @@ fn is_wider(other: &LinuxSyscall, rule: &LinuxSyscall) -> bool {
     let args = |rule: &LinuxSyscall| rule.args().clone().unwrap_or_default();
     let (wide, narrow) = (args(other), args(rule));
     wide.len() < narrow.len() && wide.iter().all(|arg| narrow.contains(arg))
-}
-
-fn id_map(map: &[IdRange]) -> Vec<LinuxIdMapping> {
-    let line = |range: &IdRange| {
-        LinuxIdMappingBuilder::default()
-            .container_id(range.inside)
-            .host_id(range.outside)
-            .size(range.count)
-            .build()
-            .expect("no field of an id mapping is required")
-    };
-    map.iter().map(line).collect()
 }
 
 #[cfg(test)]

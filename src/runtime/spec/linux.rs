@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    Linux, LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxNamespaceType, LinuxPersonalityDomain,
+    Linux, LinuxDevice, LinuxDeviceType, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespaceType,
+    LinuxPersonalityDomain,
 };
 
 use crate::kernel::idmap::{IdMaps, IdRange};
@@ -174,4 +175,17 @@ pub(super) fn personality(linux: &Linux) -> Option<u64> {
         LinuxPersonalityDomain::PerLinux => 0,
         LinuxPersonalityDomain::PerLinux32 => 8,
     })
+}
+
+/// An id map in the words of the runtime specification.
+pub fn id_mappings(map: &[IdRange]) -> Vec<LinuxIdMapping> {
+    let line = |range: &IdRange| {
+        LinuxIdMappingBuilder::default()
+            .container_id(range.inside)
+            .host_id(range.outside)
+            .size(range.count)
+            .build()
+            .expect("no field of an id mapping is required")
+    };
+    map.iter().map(line).collect()
 }

@@ -11,6 +11,9 @@ mod process;
 mod resources;
 mod sysctl;
 
+pub use linux::id_mappings;
+pub use sysctl::IPC_PARAMETERS;
+
 use std::path::{Component, Path, PathBuf};
 
 use oci_spec::runtime::Spec;

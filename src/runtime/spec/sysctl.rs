@@ -8,6 +8,18 @@ use oci_spec::runtime::Linux;
 use super::super::error::{Error, Result};
 use super::super::plan::{Membership, Namespaces};
 
+/// The parameters of the IPC namespace that engines let a user set.
+pub const IPC_PARAMETERS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
 pub(super) fn sysctls(
     linux: &Linux,
     namespaces: &Namespaces,
@@ -64,18 +76,7 @@ fn check(name: &str, value: &str, namespaces: &Namespaces, host_name: bool) -> R
             Err("it needs a network namespace of its own")
         };
     }
-    const IPC: [&str; 9] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-        "kernel.msg_next_id",
-    ];
-    if IPC.contains(&name) || name.starts_with("fs.mqueue.") {
+    if IPC_PARAMETERS.contains(&name) || name == "kernel.msg_next_id" || name.starts_with("fs.mqueue.") {
         return if own(&namespaces.ipc) { Ok(()) } else { Err("it needs an IPC namespace of its own") };
     }
     match name {

@@ -9,6 +9,7 @@ use crate::container::create::{
 };
 use crate::engine::Engine;
 use crate::kernel::idmap;
+use crate::runtime::IPC_PARAMETERS;
 
 /// Flags of confinement.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -126,16 +127,6 @@ fn user_namespace(args: &SecurityArgs, engine: &Engine) -> Result<UserNsMode> {
 
 /// Which parameters belong to namespaces that a container can have of its own.
 fn sysctl(entry: &str) -> Result<(String, String)> {
-    const NAMES: [&str; 8] = [
-        "kernel.msgmax",
-        "kernel.msgmnb",
-        "kernel.msgmni",
-        "kernel.sem",
-        "kernel.shmall",
-        "kernel.shmmax",
-        "kernel.shmmni",
-        "kernel.shm_rmid_forced",
-    ];
     let fail = |text: String| Err(CommandError::new(text));
     let Some((name, value)) = entry.split_once('=') else {
         return fail(format!("{entry} is invalid, sysctl values must be in the form of KEY=VALUE"));
@@ -143,7 +134,7 @@ fn sysctl(entry: &str) -> Result<(String, String)> {
     if name.trim() != name || value.trim() != value {
         return fail(format!("'{entry}' is invalid, extra spaces found"));
     }
-    let known = NAMES.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.");
+    let known = IPC_PARAMETERS.contains(&name) || name.starts_with("net.") || name.starts_with("fs.mqueue.");
     // A value with another assignment in it was a way to smuggle one in (CVE-2022-0811).
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'/'))
         && !name.split(['.', '/']).any(|part| part.is_empty() || part == "..")

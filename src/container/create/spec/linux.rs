@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use oci_spec::runtime::{
-    Linux, LinuxIdMapping, LinuxIdMappingBuilder, LinuxNamespace, LinuxNamespaceType, LinuxPersonality,
-    LinuxPersonalityDomain,
+    Linux, LinuxNamespace, LinuxNamespaceType, LinuxPersonality, LinuxPersonalityDomain,
 };
 
 use super::super::request::{IpcMode, NamespaceMode, UserNsMode};
@@ -15,13 +14,14 @@ use super::mounts::own_sysfs;
 use crate::container::{Error, Result};
 use crate::kernel::idmap::IdRange;
 use crate::network::Mode;
+use crate::runtime::id_mappings;
 
 pub(super) fn linux(input: &SpecInput<'_>) -> Result<Linux> {
     let request = input.request;
     let mut linux = Linux::default();
     linux.set_namespaces(Some(namespaces(input)));
     if let Some(maps) = input.maps {
-        linux.set_uid_mappings(Some(id_map(&maps.uid))).set_gid_mappings(Some(id_map(&maps.gid)));
+        linux.set_uid_mappings(Some(id_mappings(&maps.uid))).set_gid_mappings(Some(id_mappings(&maps.gid)));
     }
     let (mut masked, read_only) = security::paths(&request.security);
     if !masked.is_empty() {
@@ -50,18 +50,6 @@ pub(super) fn linux(input: &SpecInput<'_>) -> Result<Linux> {
 fn shares(propagation: Option<crate::volume::Propagation>) -> bool {
     use crate::volume::Propagation::{Rshared, Shared};
     matches!(propagation, Some(Shared | Rshared))
-}
-
-fn id_map(map: &[IdRange]) -> Vec<LinuxIdMapping> {
-    let line = |range: &IdRange| {
-        LinuxIdMappingBuilder::default()
-            .container_id(range.inside)
-            .host_id(range.outside)
-            .size(range.count)
-            .build()
-            .expect("no field of an id mapping is required")
-    };
-    map.iter().map(line).collect()
 }
 
 /// What the container shares is left out; what it joins carries a path. Joined containers get
