@@ -11,7 +11,7 @@ use super::support::fake::{Answer, FakeRegistry, Request, Rule};
 use super::support::image::{
     OciImage, TAR_GZIP, busybox_archive, busybox_config, busybox_entries, file, gzip, layer,
 };
-use super::support::registry::{PASSWORD, Registry, USER, free_port};
+use super::support::registry::{PASSWORD, Registry, USER, free_port, make_authority};
 use super::support::{Outcome, TestEnv};
 
 const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
@@ -340,31 +340,10 @@ impl TlsServer {
 fn s71_certificates_are_checked_for_name_time_and_issuer() {
     let env = TestEnv::new("s71");
     let dir = env.work();
-    let path = |name: &str| dir.join(name).display().to_string();
-    let (ca, key) = (path("ca.crt"), path("ca.key"));
-    tool(
-        "openssl",
-        [
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "2",
-            "-subj",
-            "/CN=rbox test CA",
-            "-addext",
-            "basicConstraints=critical,CA:TRUE",
-            "-keyout",
-            &key,
-            "-out",
-            &ca,
-        ],
-    );
+    make_authority(&dir);
     let certs = env.work().join("certs");
     std::fs::create_dir(&certs).unwrap();
-    std::fs::copy(&ca, certs.join("ca.crt")).unwrap();
+    std::fs::copy(dir.join("ca.crt"), certs.join("ca.crt")).unwrap();
     let trusted = format!("--cert-dir={}", certs.display());
     let good = "DNS:localhost,IP:127.0.0.1";
     for (what, subject, more, options, trust, reaches) in [

@@ -122,7 +122,8 @@ pub fn free_port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn make_certificate(dir: &Path) {
+/// Makes an authority in `dir`: `ca.crt` and `ca.key`.
+pub fn make_authority(dir: &Path) {
     let path = |name: &str| dir.join(name).display().to_string();
     tool(
         "openssl",
@@ -144,6 +145,11 @@ fn make_certificate(dir: &Path) {
             &path("ca.crt"),
         ],
     );
+}
+
+fn make_certificate(dir: &Path) {
+    make_authority(dir);
+    let path = |name: &str| dir.join(name).display().to_string();
     tool(
         "openssl",
         [
