@@ -135,8 +135,11 @@ fn pull_flags(args: &CreateArgs, child: &mut Command) {
     }
 }
 
-/// Runs the child, which tells about itself on standard error; the last line that it prints is an image id.
-fn run(mut child: Command) -> Result<String> {
+/// Runs the child, which tells about itself on standard error; the last line that it prints, such as an image id.
+///
+/// # Errors
+/// When it fails; it has said why.
+pub fn run(mut child: Command) -> Result<String> {
     let failed = |error| crate::kernel::Error::path("execve", "/proc/self/exe", error);
     let mut running = child.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
     let mut text = String::new();

@@ -8,7 +8,7 @@ use crate::container::create::Blueprint;
 use crate::container::network::Settings;
 use crate::container::notify::SdNotify;
 use crate::container::start::StartOptions;
-use crate::container::{Containers, Record, Status};
+use crate::container::{Containers, Record, State, Status};
 use crate::engine::Engine;
 use crate::kernel::file::Flock;
 use crate::kernel::{process, signal, tty};
@@ -33,6 +33,8 @@ pub struct Attachment {
 pub struct Inheritance {
     /// Descriptors passed on to it.
     pub extra: Vec<Passed>,
+    /// The container is only made, and waits to be started.
+    pub hold: bool,
     /// What the container was made from, where it was made just now.
     pub blueprint: Option<Blueprint>,
     /// The user's namespace, where it was begun to be made already.
@@ -68,6 +70,17 @@ pub fn start(
     start_alone(ui, engine, record, lock, wanted, inheritance)
 }
 
+/// Makes a container, whose lock is held, up to the point where its program can be started. Containers that it
+/// depends on are started first.
+///
+/// # Errors
+/// Why it cannot be made.
+pub fn init(ui: &mut Ui, engine: &Engine, record: &Record, lock: Flock) -> Result<()> {
+    start_dependencies(ui, engine, record, &mut Vec::new())?;
+    let inheritance = Inheritance { hold: true, ..Inheritance::default() };
+    launch(ui, engine, record, lock, Wanted::NOTHING, inheritance).map(drop)
+}
+
 /// Starts what `record` depends on, as far as it does not run.
 fn start_dependencies(ui: &mut Ui, engine: &Engine, record: &Record, path: &mut Vec<String>) -> Result<()> {
     let containers = engine.containers()?;
@@ -78,7 +91,7 @@ fn start_dependencies(ui: &mut Ui, engine: &Engine, record: &Record, path: &mut 
         let Some(other) = containers.record(id)? else {
             return Err(CommandError::new(format!("container {id}, which {} needs, is gone", record.id)));
         };
-        if containers.state(id)?.status.is_alive() {
+        if is_started(&containers.state(id)?) {
             continue;
         }
         path.push(record.id.to_string());
@@ -86,12 +99,16 @@ fn start_dependencies(ui: &mut Ui, engine: &Engine, record: &Record, path: &mut 
         path.pop();
         let lock = containers.lock(id)?;
         // Somebody else may have started it while we waited for the lock.
-        if !containers.state(id)?.status.is_alive() {
+        if !is_started(&containers.state(id)?) {
             start_alone(ui, engine, &other, lock, Wanted::NOTHING, Inheritance::default())
                 .map_err(|error| error.context(format_args!("starting dependency {id}")))?;
         }
     }
     Ok(())
+}
+
+fn is_started(state: &State) -> bool {
+    state.status.is_alive() && state.status != Status::Initialized
 }
 
 fn start_alone(
@@ -102,7 +119,30 @@ fn start_alone(
     wanted: Wanted,
     inheritance: Inheritance,
 ) -> Result<Connection> {
-    let Inheritance { extra, blueprint, entering } = inheritance;
+    let containers = engine.containers()?;
+    if inheritance.blueprint.is_some() || containers.state(&record.id)?.status != Status::Initialized {
+        return launch(ui, engine, record, lock, wanted, inheritance);
+    }
+    // Its monitor stands there already. Our lock keeps others from asking for the same.
+    let mut connection = Connection::open(&containers.socket(&record.id), wanted)?;
+    connection.start()?;
+    if wanted != Wanted::NOTHING {
+        containers.tell(record, "attach");
+    }
+    let started = connection.wait_started()?;
+    drop(lock);
+    outcome(started, connection)
+}
+
+fn launch(
+    ui: &mut Ui,
+    engine: &Engine,
+    record: &Record,
+    lock: Flock,
+    wanted: Wanted,
+    inheritance: Inheritance,
+) -> Result<Connection> {
+    let Inheritance { extra, hold, blueprint, entering } = inheritance;
     let maker = entering.as_ref().map(Entering::child).transpose()?.flatten();
     let stdin = std::io::stdin();
     let size = if record.process.terminal { tty::window_size(&stdin).ok() } else { None };
@@ -110,6 +150,7 @@ fn start_alone(
         wanted,
         size: size.map(|size| (size.columns, size.rows)).filter(|size| *size != (0, 0)),
         extra,
+        hold,
         settings: Settings { config: engine.config()?.clone(), env: engine.env().clone() },
         blueprint,
         entering,
@@ -129,6 +170,10 @@ fn start_alone(
         // The monitor has joined the namespace, or is gone: this child of ours ends.
         process::wait_pidfd(maker)?;
     }
+    outcome(started, connection)
+}
+
+fn outcome(started: Start, connection: Connection) -> Result<Connection> {
     match started {
         Start::Running(_) => Ok(connection),
         Start::Failed(failure) => Err(failure.into()),

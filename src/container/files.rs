@@ -253,17 +253,22 @@ impl Containers {
     /// # Errors
     /// When the kernel refuses.
     pub fn unmount(&self, id: &ContainerId) -> Result<bool> {
-        use std::os::unix::ffi::OsStrExt as _;
         let Some(at) = self.mounted(id)? else { return Ok(false) };
-        let text = std::ffi::CString::new(at.as_os_str().as_bytes())
-            .map_err(|_| Error::Invalid { what: format!("{} has a NUL byte", at.display()) })?;
-        mount::detach_at(&text)?;
+        unmount_at(&at)?;
         Ok(true)
     }
 }
 
+/// Takes off what is mounted at `at`.
+pub(super) fn unmount_at(at: &Path) -> Result<()> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let text = std::ffi::CString::new(at.as_os_str().as_bytes())
+        .map_err(|_| Error::Invalid { what: format!("{} has a NUL byte", at.display()) })?;
+    Ok(mount::detach_at(&text)?)
+}
+
 /// Whether another file system is mounted on `path`, which itself is on that of its parent.
-fn is_mount_point(path: &Path) -> Result<bool> {
+pub(super) fn is_mount_point(path: &Path) -> Result<bool> {
     let device = |path: &Path| match rustix::fs::stat(path) {
         Ok(stat) => Ok(Some(stat.st_dev)),
         Err(rustix::io::Errno::NOENT) => Ok(None),

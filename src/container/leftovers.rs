@@ -42,7 +42,10 @@ impl Containers {
 
     /// Removes the image of a container that is gone from the table, or only the name that it was started by
     /// if the image has others. In use by other containers it stays.
-    pub(super) fn remove_image(&self, record: &Record) -> Result<()> {
+    ///
+    /// # Errors
+    /// When the store cannot be read or written.
+    pub fn remove_image(&self, record: &Record) -> Result<()> {
         let store = Store::open_at(&self.data)?;
         let Ok(id) = record.root.image_id.parse::<ImageId>() else { return Ok(()) };
         let name = Some(record.root.image_name.as_str()).filter(|name| !name.is_empty());

@@ -48,6 +48,7 @@ pub mod stop;
 pub mod time;
 pub mod top;
 pub mod update;
+pub mod views;
 mod volumes;
 pub mod wait;
 

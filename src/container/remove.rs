@@ -47,7 +47,9 @@ impl Containers {
     fn lock_ended(&self, record: &Record, options: RemoveOptions) -> Result<Option<(Flock, State)>> {
         let mut attempts = if options.force { STOP_ATTEMPTS } else { 0 };
         loop {
-            if options.force {
+            // One that is only made has nothing to lose.
+            let made = self.state_or_unknown(&record.id).status == Status::Initialized;
+            if options.force || made {
                 let request = StopRequest { timeout: options.timeout, by_user: true, keep: false };
                 match self.stop(record, request) {
                     // How it ended does not matter any more.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::record::Root;
 use super::{Error, Result};
+use crate::kernel::idmap::IdMaps;
 use crate::runtime::RootSource;
 use crate::runtime::plan::Overlay;
 use crate::store::{Digest, RootMount, Store};
@@ -33,17 +34,34 @@ pub(super) fn source(store: &Store, dir: &Path, root: &Root) -> Result<RootSourc
             options: Vec::new(),
         }));
     }
-    let (base, lowers, upper, work, mut options) =
-        match store.root_mount(&layers(root)?, Some(&upper), Some(&work), &root.maps)? {
-            RootMount::Bind { source } => return Ok(RootSource::Bind(source)),
-            RootMount::Overlay { base, lowers, upper, work, options }
-            | RootMount::FuseOverlay { base, lowers, upper, work, options, .. } => {
-                (base, lowers, upper, work, options)
-            }
-        };
+    Ok(convert(store.root_mount(&layers(root)?, Some(&upper), Some(&work), &root.maps)?))
+}
+
+/// The root file system of an image as it is, read-only.
+pub(super) fn of_image(store: &Store, layers: &[Digest]) -> Result<RootSource> {
+    let mount = store.root_mount(layers, None, None, &IdMaps::default())?;
+    if matches!(mount, RootMount::FuseOverlay { .. }) {
+        let what = "files of an image, where fuse-overlayfs mounts its root".to_owned();
+        return Err(Error::Unsupported { what });
+    }
+    let mut source = convert(mount);
+    if let RootSource::Overlay(overlay) = &mut source {
+        overlay.volatile = false;
+    }
+    Ok(source)
+}
+
+fn convert(mount: RootMount) -> RootSource {
+    let (base, lowers, upper, work, mut options) = match mount {
+        RootMount::Bind { source } => return RootSource::Bind(source),
+        RootMount::Overlay { base, lowers, upper, work, options }
+        | RootMount::FuseOverlay { base, lowers, upper, work, options, .. } => {
+            (base, lowers, upper, work, options)
+        }
+    };
     let given = options.len();
     options.retain(|(key, _)| key != "userxattr");
-    Ok(RootSource::Overlay(Overlay {
+    RootSource::Overlay(Overlay {
         lower_base: base.clone(),
         lowers,
         upper_base: base,
@@ -53,7 +71,7 @@ pub(super) fn source(store: &Store, dir: &Path, root: &Root) -> Result<RootSourc
         // A sync of the whole file system at each exit is not worth what a crash could lose.
         volatile: true,
         options,
-    }))
+    })
 }
 
 /// Overlay refuses an upper directory that was mounted `volatile` and leaves this mark for ever. The data of the

@@ -285,6 +285,9 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
     let stopped_by_user = stop.is_some();
     let status = match stored.phase {
         Phase::Exited => Status::Exited,
+        Phase::Initialized if stored.started.is_none() && stored.boot_id != process::boot_id()? => {
+            Status::Created
+        }
         _ if stored.boot_id != process::boot_id()? => Status::Exited,
         phase if phase != Phase::Restarting && stored.init.is_alive() => {
             if cgroup::is_frozen(&stored.cgroup) {
@@ -299,6 +302,8 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
             }
         }
         _ if stored.monitor.is_alive() => Status::Stopped,
+        // Made and never started: nothing has happened.
+        Phase::Initialized if stored.started.is_none() => Status::Created,
         _ => Status::Exited,
     };
     if status == Status::Exited && stored.phase != Phase::Exited {

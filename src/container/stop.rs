@@ -66,7 +66,11 @@ impl Containers {
         };
         let watched = stored.monitor.is_alive();
         let lifecycle = &record.lifecycle;
-        let grace = request.timeout.unwrap_or(Duration::from_secs(lifecycle.stop_timeout.into()));
+        let grace = match state.status {
+            // It has no program yet that could end in order.
+            Status::Initialized => Duration::ZERO,
+            _ => request.timeout.unwrap_or(Duration::from_secs(lifecycle.stop_timeout.into())),
+        };
         let was_paused = state.status == Status::Paused;
         let mut outcome = Stopped::Gently;
         let ended = !grace.is_zero() && {
@@ -224,6 +228,27 @@ impl Containers {
                 _ => return Ok(Some(state)),
             }
         }
+    }
+
+    /// Does what the monitor of a container that has ended should have done, unless that was done.
+    ///
+    /// # Errors
+    /// When the container runs.
+    pub fn clean_up(&self, record: &Record) -> Result<()> {
+        let state = self.state(&record.id)?;
+        if state.status.is_alive() || state.restarts_later() {
+            return Err(Error::WrongState {
+                what: format!("container {} is running or paused, refusing to clean up", record.id),
+                status: state.status,
+            });
+        }
+        self.await_exit(record, Some(MONITOR_PATIENCE))?;
+        let _lock = self.lock(&record.id)?;
+        if self.state(&record.id)?.status.is_alive() {
+            // Started meanwhile: its own monitor takes care of it.
+            return Ok(());
+        }
+        super::reserve::remove_dir(&self.run_dir(&record.id))
     }
 
     /// Writes the exit of a container whose monitor cannot any more.

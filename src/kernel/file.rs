@@ -189,6 +189,12 @@ impl Flock {
         Ok(locked.then(|| Self { fd, path: path.to_owned() }))
     }
 
+    /// Frees the lock at once, also where a forked process still has a copy of its descriptor.
+    pub fn release(self) {
+        // It fails for no descriptor that is open.
+        let _ = rustix::fs::flock(&self.fd, FlockOperation::Unlock);
+    }
+
     /// The locked file's path.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -105,6 +105,14 @@ impl Connection {
         socket::send_with_fds(self.socket.as_fd(), &frame.to_bytes(), &[])
     }
 
+    /// Asks for the start of a container that is only made. [`Self::wait_started`] tells what becomes of it.
+    ///
+    /// # Errors
+    /// When the monitor is gone.
+    pub fn start(&self) -> Result<()> {
+        self.send(&Frame::Start)
+    }
+
     /// Waits until the container's program runs, and returns its pid.
     ///
     /// # Errors

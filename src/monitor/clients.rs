@@ -50,6 +50,8 @@ pub(super) enum Wish {
     Resize(crate::kernel::tty::WindowSize),
     /// A signal.
     Signal(i32),
+    /// The start of the program.
+    Start,
 }
 
 /// All attached clients.
@@ -288,6 +290,7 @@ impl Client {
                 Ok(Some(Frame::StdinEnd)) => Wish::StdinEnd,
                 Ok(Some(Frame::Resize(size))) => Wish::Resize(size),
                 Ok(Some(Frame::Signal(signal))) => Wish::Signal(signal),
+                Ok(Some(Frame::Start)) => Wish::Start,
                 Ok(Some(_)) => continue,
                 Err(_) => {
                     self.gone = true;

@@ -43,6 +43,7 @@ use std::time::{Duration, Instant};
 use crate::kernel::process::{self, ExitStatus, Fork, Pid};
 use crate::kernel::signal::{self, SignalFd, SignalSet};
 use crate::kernel::{descriptor, memory, prctl, socket};
+use crate::runtime::cgroup::Cgroup;
 use crate::runtime::{self, Created, Foreign, Host, Io, Passed, Plan, Running, Streams};
 
 use clients::Clients;
@@ -142,6 +143,8 @@ pub struct Request {
     pub stop_timeout: Duration,
     /// How long it may run.
     pub timeout: Option<Duration>,
+    /// It is only made, and waits until a client asks for its start.
+    pub hold: bool,
     /// Puts a reason into words; the command line knows how.
     pub describe: fn(Reason) -> Failure,
 }
@@ -285,17 +288,29 @@ impl Beside {
         clients: &mut Clients,
     ) -> Result<i32, Reason> {
         let (limit, describe) = (request.timeout, request.describe);
-        let (mut running, mut ends) = self.launch(container, request.streams, request.extra)?;
-        clients.send_all(&Frame::Started(running.pid.as_raw_nonzero().get()));
+        let (created, ends) = self.create(container, request.streams, request.extra)?;
+        let mut launched = if request.hold {
+            clients.send_all(&Frame::Started(created.init.as_raw_nonzero().get()));
+            self.hold(container, clients, created, ends)?
+        } else {
+            Launched::start(container, created, ends)?
+        };
+        if let Launched::Running(running, _) = &launched {
+            clients.send_all(&Frame::Started(running.pid.as_raw_nonzero().get()));
+        }
         loop {
             settle();
-            let (status, too_long) = {
-                let mut session = Session::new(self, clients, limit);
-                session.run(container, &running, &mut ends)
+            let (next, status) = match launched {
+                Launched::Running(mut running, mut ends) => {
+                    let mut session = Session::new(self, clients, limit);
+                    let (status, too_long) = session.run(container, &running, &mut ends);
+                    running.clear_up();
+                    let next = container.ended(status, too_long);
+                    remove_cgroup(running.cgroup.as_ref());
+                    (next, status)
+                }
+                Launched::Ended(status) => (container.ended(status, false), status),
             };
-            running.clear_up();
-            let next = container.ended(status, too_long);
-            remove_cgroup(&running);
             let delay = match next {
                 Next::End(code) => return Ok(code),
                 Next::Restart(delay) => delay,
@@ -305,8 +320,11 @@ impl Beside {
             if abandoned || self.ending {
                 return Ok(status.code());
             }
-            match self.launch(container, request.streams, Vec::new()) {
-                Ok(next) => (running, ends) = next,
+            let next = self
+                .create(container, request.streams, Vec::new())
+                .and_then(|(created, ends)| Launched::start(container, created, ends));
+            match next {
+                Ok(next) => launched = next,
                 Err(reason) => {
                     let failure = describe(reason);
                     container.failed(&failure);
@@ -316,13 +334,33 @@ impl Beside {
         }
     }
 
-    /// One start.
-    fn launch(
+    /// Waits beside a container until it is to be started.
+    fn hold(
+        &mut self,
+        container: &mut dyn Container,
+        clients: &mut Clients,
+        mut created: Created,
+        mut ends: Ends,
+    ) -> Result<Launched, Reason> {
+        settle();
+        match Session::new(self, clients, None).hold(container, &created, &mut ends) {
+            None => Launched::start(container, created, ends),
+            Some(status) => {
+                let cgroup = created.cgroup.take();
+                drop(created);
+                remove_cgroup(cgroup.as_ref());
+                Ok(Launched::Ended(status))
+            }
+        }
+    }
+
+    /// Makes the container, up to the point where its program can be started.
+    fn create(
         &mut self,
         container: &mut dyn Container,
         streams: StreamsRequest,
         extra: Vec<Passed>,
-    ) -> Result<(Running, Ends), Reason> {
+    ) -> Result<(Created, Ends), Reason> {
         let plan = container.prepare()?;
         let (streams, ends) = match streams {
             StreamsRequest::Pipes { interactive } => {
@@ -343,9 +381,7 @@ impl Beside {
             (None, None) => Ends::none(),
         };
         container.created(&created)?;
-        let running = created.start()?;
-        container.started(running.pid);
-        Ok((running, ends))
+        Ok((created, ends))
     }
 
     fn inherited_streams(&self) -> crate::kernel::Result<Streams> {
@@ -365,10 +401,26 @@ impl Beside {
     }
 }
 
+/// What became of a container that was made.
+#[derive(Debug)]
+enum Launched {
+    Running(Box<Running>, Box<Ends>),
+    /// It ended before it was started.
+    Ended(ExitStatus),
+}
+
+impl Launched {
+    fn start(container: &mut dyn Container, created: Created, ends: Ends) -> Result<Self, Reason> {
+        let running = created.start()?;
+        container.started(running.pid);
+        Ok(Self::Running(Box::new(running), Box::new(ends)))
+    }
+}
+
 /// Removes the cgroup of a run, with what may be left in it: without a pid namespace of its own, the container's
 /// other processes do not end with the first one.
-fn remove_cgroup(running: &Running) {
-    let Some(cgroup) = &running.cgroup else { return };
+fn remove_cgroup(cgroup: Option<&Cgroup>) {
+    let Some(cgroup) = cgroup else { return };
     if cgroup.remove().is_ok() {
         return;
     }

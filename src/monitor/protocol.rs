@@ -54,11 +54,13 @@ pub enum Frame {
     Resize(WindowSize),
     /// Client: a signal for the container's first process.
     Signal(i32),
+    /// Client: the program of a container that is only made shall run now.
+    Start,
     /// Monitor: output.
     Output(Stream, Vec<u8>),
     /// Monitor: that many bytes of standard input were taken.
     Taken(u32),
-    /// Monitor: the process runs; its pid as the client sees it.
+    /// Monitor: the process runs, or waits to be started if that was asked for; its pid as the client sees it.
     Started(i32),
     /// Monitor: the container could not be started.
     Failed(Failure),
@@ -88,6 +90,7 @@ const STDIN: u8 = 2;
 const STDIN_END: u8 = 3;
 const RESIZE: u8 = 4;
 const SIGNAL: u8 = 5;
+const START: u8 = 6;
 const STDOUT: u8 = 16;
 const STDERR: u8 = 17;
 const TAKEN: u8 = 18;
@@ -129,6 +132,7 @@ impl Frame {
                 put(RESIZE, &[rows[0], rows[1], columns[0], columns[1]]);
             }
             Self::Signal(number) => put(SIGNAL, &number.to_le_bytes()),
+            Self::Start => put(START, &[]),
             Self::Output(Stream::Stdout, bytes) => put(STDOUT, bytes),
             Self::Output(Stream::Stderr, bytes) => put(STDERR, bytes),
             Self::Taken(count) => put(TAKEN, &count.to_le_bytes()),
@@ -172,6 +176,7 @@ impl Frame {
                 })
             }
             SIGNAL => sized(4).map(|()| Self::Signal(number()))?,
+            START => Self::Start,
             STDOUT => Self::Output(Stream::Stdout, payload.to_vec()),
             STDERR => Self::Output(Stream::Stderr, payload.to_vec()),
             TAKEN => sized(4).map(|()| Self::Taken(number().cast_unsigned()))?,
@@ -272,6 +277,7 @@ mod tests {
             Frame::StdinEnd,
             Frame::Resize(WindowSize { rows: 24, columns: 300 }),
             Frame::Signal(15),
+            Frame::Start,
             Frame::Output(Stream::Stdout, vec![0; 5]),
             Frame::Output(Stream::Stderr, Vec::new()),
             Frame::Taken(u32::MAX),

@@ -10,9 +10,9 @@ use super::protocol::Stream;
 use super::streams::{CHUNK, Ends, Got};
 use super::{Beside, Container};
 use crate::kernel::poll::{self, Events};
-use crate::kernel::process::{self, ExitStatus};
+use crate::kernel::process::{self, ExitStatus, Pid};
 use crate::kernel::socket;
-use crate::runtime::Running;
+use crate::runtime::{Created, Running};
 
 /// The most that is still read after the first process has ended: a pipe holds 64 KiB, and somebody
 /// outside of the container's pid namespace may go on writing without end.
@@ -27,6 +27,8 @@ pub(super) struct Session<'a> {
     kill_at: Option<Instant>,
     /// The owner has something new to read.
     changed: bool,
+    /// A client asks for the start of a container that is only made.
+    start: bool,
     buffer: Vec<u8>,
     ready: Vec<Events>,
 }
@@ -45,10 +47,29 @@ enum Source {
     Clients,
 }
 
+/// The first process of a container.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct First<'a> {
+    pub(super) pid: Pid,
+    pub(super) pidfd: BorrowedFd<'a>,
+}
+
+impl<'a> From<&'a Running> for First<'a> {
+    fn from(running: &'a Running) -> Self {
+        Self { pid: running.pid, pidfd: running.pidfd.as_fd() }
+    }
+}
+
+impl<'a> From<&'a Created> for First<'a> {
+    fn from(created: &'a Created) -> Self {
+        Self { pid: created.init, pidfd: created.pidfd() }
+    }
+}
+
 impl<'a> Session<'a> {
     pub(super) fn new(beside: &'a mut Beside, clients: &'a mut Clients, limit: Option<Duration>) -> Self {
         let kill_at = limit.map(|limit| Instant::now() + limit);
-        Self { beside, clients, kill_at, changed: false, buffer: Vec::new(), ready: Vec::new() }
+        Self { beside, clients, kill_at, changed: false, start: false, buffer: Vec::new(), ready: Vec::new() }
     }
 
     /// Stands beside `running` until it has ended and all its output is in the log. The flag says that it ran
@@ -59,12 +80,13 @@ impl<'a> Session<'a> {
         running: &Running,
         ends: &mut Ends,
     ) -> (ExitStatus, bool) {
+        let first = First::from(running);
         let mut too_long = false;
         let status = loop {
             let due = owner.due();
-            let sources = self.wait(Some((running, ends, owner.watch())), due);
+            let sources = self.wait(Some((first, ends, owner.watch())), due);
             self.tell(owner, &sources);
-            if let Some(status) = self.handle(&sources, running, ends) {
+            if let Some(status) = self.handle(&sources, first, ends) {
                 break status;
             }
             if std::mem::take(&mut self.changed) {
@@ -82,6 +104,33 @@ impl<'a> Session<'a> {
         };
         self.drain(ends);
         (status, too_long)
+    }
+
+    /// Stands beside a container that is made but not started, until a client asks for the start. The status, if
+    /// it has ended before.
+    pub(super) fn hold(
+        &mut self,
+        owner: &mut dyn Container,
+        created: &Created,
+        ends: &mut Ends,
+    ) -> Option<ExitStatus> {
+        let first = First::from(created);
+        loop {
+            let sources = self.wait(Some((first, ends, owner.watch())), None);
+            self.tell(owner, &sources);
+            if let Some(status) = self.handle(&sources, first, ends) {
+                return Some(status);
+            }
+            if std::mem::take(&mut self.changed) {
+                owner.reload();
+            }
+            if self.beside.ending {
+                // It has no program yet that could end in order.
+                let _ = process::pidfd_send_signal(first.pidfd, libc::SIGKILL);
+            } else if std::mem::take(&mut self.start) {
+                return None;
+            }
+        }
     }
 
     /// Serves clients and signals until `until`, or until the monitor is told to end.
@@ -113,7 +162,7 @@ impl<'a> Session<'a> {
     /// Waits for the next event; says what the entries of `self.ready` belong to.
     fn wait(
         &mut self,
-        run: Option<(&Running, &Ends, Option<BorrowedFd<'_>>)>,
+        run: Option<(First<'_>, &Ends, Option<BorrowedFd<'_>>)>,
         due: Option<Instant>,
     ) -> Vec<Source> {
         let mut set: Vec<(BorrowedFd<'_>, Events)> = Vec::with_capacity(8);
@@ -123,12 +172,12 @@ impl<'a> Session<'a> {
             set.push((fd, events));
         };
         add(Source::Signals, self.beside.signals.as_fd(), Events::READ);
-        if let Some((running, ends, watched)) = run {
+        if let Some((first, ends, watched)) = run {
             if let Some(fd) = watched {
                 add(Source::Owner, fd, Events::READ);
             }
             add(Source::Listener, self.beside.listener.as_fd(), Events::READ);
-            add(Source::Init, running.pidfd.as_fd(), Events::READ);
+            add(Source::Init, first.pidfd, Events::READ);
             if !self.clients.hold_output(self.beside.log.as_ref()) {
                 for (at, output) in ends.outputs.iter().enumerate() {
                     add(Source::Output(at), output.fd(), Events::READ);
@@ -150,7 +199,7 @@ impl<'a> Session<'a> {
     }
 
     /// Acts on what happened; the status once the first process has ended.
-    fn handle(&mut self, sources: &[Source], running: &Running, ends: &mut Ends) -> Option<ExitStatus> {
+    fn handle(&mut self, sources: &[Source], first: First<'_>, ends: &mut Ends) -> Option<ExitStatus> {
         let mut status = None;
         let mut closed = Vec::new();
         for (at, &source) in sources.iter().enumerate() {
@@ -159,10 +208,10 @@ impl<'a> Session<'a> {
                 continue;
             }
             match source {
-                Source::Signals => status = status.or(self.take_signals(Some(running))),
+                Source::Signals => status = status.or(self.take_signals(Some(first))),
                 Source::Listener => self.accept(),
                 Source::Init => {
-                    status = status.or_else(|| process::try_wait_pidfd(&running.pidfd).ok().flatten());
+                    status = status.or_else(|| process::try_wait_pidfd(first.pidfd).ok().flatten());
                 }
                 Source::Output(which) => {
                     if self.pass_on(ends, which) == Got::End {
@@ -173,7 +222,7 @@ impl<'a> Session<'a> {
                 Source::Owner => {}
                 Source::Clients => {
                     for (client, wish) in self.serve_clients(at) {
-                        self.grant(client, wish, running, ends);
+                        self.grant(client, wish, first, ends);
                     }
                 }
             }
@@ -209,14 +258,18 @@ impl<'a> Session<'a> {
     }
 
     /// Does what a client asks for.
-    fn grant(&mut self, client: u64, wish: Wish, running: &Running, ends: &mut Ends) {
+    fn grant(&mut self, client: u64, wish: Wish, first: First<'_>, ends: &mut Ends) {
         match wish {
             Wish::Stdin(bytes) => ends.input.push(client, bytes),
             Wish::StdinEnd => ends.input.push_end(),
             Wish::Resize(size) => return ends.input.resize(size),
             Wish::Signal(signal) => {
                 // A container that has just ended needs no signal.
-                let _ = process::pidfd_send_signal(&running.pidfd, signal);
+                let _ = process::pidfd_send_signal(first.pidfd, signal);
+                return;
+            }
+            Wish::Start => {
+                self.start = true;
                 return;
             }
         }
@@ -266,17 +319,17 @@ impl<'a> Session<'a> {
     }
 
     /// Reads pending signals; the status if the first process turned out to have ended.
-    fn take_signals(&mut self, running: Option<&Running>) -> Option<ExitStatus> {
+    fn take_signals(&mut self, first: Option<First<'_>>) -> Option<ExitStatus> {
         let mut status = None;
         while let Ok(Some(received)) = self.beside.signals.read() {
             match received.signal {
-                libc::SIGCHLD => status = status.or(reap(running)),
+                libc::SIGCHLD => status = status.or(reap(first)),
                 // Only an administrator or the end of the session sends these to a monitor.
                 libc::SIGTERM | libc::SIGINT | libc::SIGQUIT => {
                     self.beside.ending = true;
-                    if let Some(running) = running {
+                    if let Some(first) = first {
                         let (stop_signal, grace) = self.beside.stop;
-                        let _ = process::pidfd_send_signal(&running.pidfd, stop_signal);
+                        let _ = process::pidfd_send_signal(first.pidfd, stop_signal);
                         let at = Instant::now() + grace;
                         self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
                     }
@@ -292,10 +345,10 @@ impl<'a> Session<'a> {
 }
 
 /// Reaps every child that has ended: helpers, and what the container's processes left behind.
-fn reap(running: Option<&Running>) -> Option<ExitStatus> {
-    let mut status = running.and_then(|running| process::try_wait_pidfd(&running.pidfd).ok().flatten());
+fn reap(first: Option<First<'_>>) -> Option<ExitStatus> {
+    let mut status = first.and_then(|first| process::try_wait_pidfd(first.pidfd).ok().flatten());
     while let Ok(Some((pid, ended))) = process::wait_any(false) {
-        if running.is_some_and(|running| running.pid == pid) {
+        if first.is_some_and(|first| first.pid == pid) {
             status = Some(ended);
         }
     }

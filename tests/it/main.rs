@@ -23,6 +23,7 @@ mod host_conditions;
 mod hostile_images;
 mod hostile_registry;
 mod hostile_roots;
+mod lifecycle;
 mod logs;
 mod oci;
 mod pull;

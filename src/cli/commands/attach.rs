@@ -70,7 +70,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
 /// When it does not run, or its monitor does not answer.
 pub(super) fn connect(containers: &Containers, record: &Record, wanted: Wanted) -> Result<Connection> {
     let status = containers.state(&record.id)?.status;
-    if !matches!(status, Status::Running | Status::Created | Status::Stopping) {
+    if !matches!(status, Status::Initialized | Status::Running | Status::Created | Status::Stopping) {
         return Err(CommandError::new("you can only attach to running containers: container state improper"));
     }
     let path = containers.socket(&record.id);

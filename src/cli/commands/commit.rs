@@ -36,7 +36,7 @@ pub struct Args {
     /// Apply the following possible instructions to the created image (default []): CMD | ENTRYPOINT | ENV | EXPOSE | LABEL | ONBUILD | STOPSIGNAL | USER | VOLUME | WORKDIR
     #[arg(long, short, value_name = "stringArray")]
     change: Vec<String>,
-    /// file containing a container configuration to merge into the image (not supported yet)
+    /// file containing a container configuration to merge into the image
     #[arg(long, value_name = "file")]
     config: Option<PathBuf>,
     /// Format of the image manifest and metadata
@@ -71,9 +71,6 @@ pub(super) const ENGINE_PATHS: [&str; 8] =
 /// Makes the image and prints its id.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     ui.set_quiet(args.quiet);
-    if args.config.is_some() {
-        return Err(CommandError::new("not supported yet: --config"));
-    }
     let docker = match args.format.as_str() {
         "oci" => false,
         "docker" => true,
@@ -201,8 +198,54 @@ fn run_config(
     let kept = kept.filter(|mount| matches!(mount.kind.as_str(), "volume" | "bind"));
     config.volumes.extend(kept.map(|mount| (mount.destination.clone(), Empty)));
     config.working_dir.clone_from(&record.process.working_dir);
+    if let Some(path) = &args.config {
+        merge(&mut config, read_config(path)?);
+    }
     for text in &args.change {
         change::apply(&mut config, text).map_err(|error| CommandError::new(error.to_string()))?;
     }
     Ok(config)
+}
+
+/// Reads the file of `--config`: what an image's own config has under `config`.
+fn read_config(path: &Path) -> Result<RunConfig> {
+    let failed =
+        |why: String| CommandError::new(format!("reading configuration file {:?}: {why}", path.display()));
+    let bytes = crate::kernel::file::read_limited(path, DOCUMENT_MAX)
+        .map_err(|error| failed(CommandError::from(error).message().to_owned()))?;
+    serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
+}
+
+/// Puts over `config` what `over` says. Sets grow, everything else is replaced.
+fn merge(config: &mut RunConfig, over: RunConfig) {
+    fn list(to: &mut Vec<String>, from: Vec<String>) {
+        if !from.is_empty() {
+            *to = from;
+        }
+    }
+    fn text(to: &mut String, from: String) {
+        if !from.is_empty() {
+            *to = from;
+        }
+    }
+    let RunConfig { user, working_dir, stop_signal, entrypoint, cmd, on_build, shell, .. } = over;
+    for entry in over.env {
+        match entry.split_once('=') {
+            Some((key, value)) => change::set_env(&mut config.env, key, value),
+            None => config.env.push(entry),
+        }
+    }
+    config.exposed_ports.extend(over.exposed_ports);
+    config.volumes.extend(over.volumes);
+    config.labels.extend(over.labels);
+    text(&mut config.user, user);
+    text(&mut config.working_dir, working_dir);
+    text(&mut config.stop_signal, stop_signal);
+    list(&mut config.entrypoint, entrypoint);
+    list(&mut config.cmd, cmd);
+    list(&mut config.on_build, on_build);
+    list(&mut config.shell, shell);
+    config.args_escaped |= over.args_escaped;
+    config.healthcheck = over.healthcheck.or(config.healthcheck.take());
+    config.stop_timeout = over.stop_timeout.or(config.stop_timeout);
 }

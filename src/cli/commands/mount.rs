@@ -87,7 +87,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
 }
 
 /// What a user mounts outside of a mount namespace of her own nobody would see.
-fn require_unshare(command: &str) -> Result<()> {
+pub(super) fn require_unshare(command: &str) -> Result<()> {
     if userns::inside() {
         return Ok(());
     }

@@ -90,7 +90,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         created,
         args.detach,
         &attachment,
-        Inheritance { extra, entering: Some(entering), blueprint: None },
+        Inheritance { extra, entering: Some(entering), ..Inheritance::default() },
     )
 }
 

@@ -128,7 +128,7 @@ fn is_running(containers: &Containers, record: &Record) -> Result<bool> {
         containers.await_exit(record, Some(std::time::Duration::from_secs(5)))?;
         return Ok(false);
     }
-    Ok(state.status.is_alive())
+    Ok(state.status.is_alive() && state.status != Status::Initialized)
 }
 
 fn cannot_start(error: CommandError, record: &Record) -> CommandError {

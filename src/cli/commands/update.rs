@@ -48,7 +48,7 @@ pub struct Args {
 
 /// Limits that cgroups keep.
 #[derive(Debug, Default, clap::Args)]
-struct LimitArgs {
+pub(super) struct LimitArgs {
     /// Block IO weight (relative weight) accepts a weight value between 10 and 1000
     #[arg(long, value_name = "string")]
     blkio_weight: Option<String>,
@@ -160,18 +160,23 @@ fn find(containers: &Containers, name: Option<String>, latest: bool) -> Result<R
 }
 
 impl LimitArgs {
-    /// Refuses what cannot be changed, with the controller that it would take.
-    fn check(&self, containers: &Containers, record: &Record) -> Result<()> {
-        let devices = [
+    fn devices(&self) -> [&Vec<String>; 5] {
+        [
             &self.blkio_weight_device,
             &self.device_read_bps,
             &self.device_read_iops,
             &self.device_write_bps,
             &self.device_write_iops,
-        ];
-        for value in devices.into_iter().flatten() {
-            check_device(value)?;
-        }
+        ]
+    }
+
+    /// The first limit that is given.
+    pub(super) fn first(&self) -> Option<&'static str> {
+        self.needed().map(|(_, flag)| flag)
+    }
+
+    /// The first limit that is given, and the controller that it takes.
+    fn needed(&self) -> Option<(&'static str, &'static str)> {
         let texts = [
             ("cpu", "--cpu-period", &self.cpu_period),
             ("cpu", "--cpu-quota", &self.cpu_quota),
@@ -189,11 +194,17 @@ impl LimitArgs {
             ("io", "--blkio-weight", &self.blkio_weight),
         ];
         let text = texts.into_iter().find(|(_, _, value)| value.is_some());
-        let of_device = devices.iter().any(|list| !list.is_empty()).then_some(("io", "limits of devices"));
-        let Some((controller, flag)) = text.map(|(controller, flag, _)| (controller, flag)).or(of_device)
-        else {
-            return Ok(());
-        };
+        let of_device =
+            self.devices().iter().any(|list| !list.is_empty()).then_some(("io", "limits of devices"));
+        text.map(|(controller, flag, _)| (controller, flag)).or(of_device)
+    }
+
+    /// Refuses what cannot be changed, with the controller that it would take.
+    fn check(&self, containers: &Containers, record: &Record) -> Result<()> {
+        for value in self.devices().into_iter().flatten() {
+            check_device(value)?;
+        }
+        let Some((controller, flag)) = self.needed() else { return Ok(()) };
         let cgroup = containers.state(&record.id)?.stored.map(|stored| stored.cgroup).unwrap_or_default();
         let controllers = std::fs::read_to_string(format!("{cgroup}/cgroup.controllers")).unwrap_or_default();
         if !cgroup.is_empty() && controllers.split_whitespace().any(|known| known == controller) {

@@ -44,6 +44,8 @@ pub struct StartOptions {
     pub size: Option<(u16, u16)>,
     /// Further descriptors for the container.
     pub extra: Vec<Passed>,
+    /// It is only made, and waits for [`Connection::start`].
+    pub hold: bool,
     /// What the network is made from.
     pub settings: Settings,
     /// What the container was just made from, where the caller made it.
@@ -105,6 +107,7 @@ impl Containers {
             stop_timeout: Duration::from_secs(lifecycle.stop_timeout.into()),
             describe: options.describe,
             timeout: (lifecycle.timeout > 0).then(|| Duration::from_secs(lifecycle.timeout.into())),
+            hold: options.hold,
         };
         let notifier = Notifier::new(record, &options.settings.env);
         let keeper = Keeper {
@@ -123,6 +126,7 @@ impl Containers {
             network: None,
             status: None,
             attached: options.wanted != Wanted::NOTHING,
+            hold: options.hold,
             timer: Timer::default(),
             notifier,
             delay: FIRST_DELAY,
@@ -177,6 +181,8 @@ struct Keeper {
     status: Option<network::Status>,
     /// The starting command watches the first run.
     attached: bool,
+    /// The first run waits to be started.
+    hold: bool,
     /// When its health is checked next.
     timer: Timer,
     /// Tells systemd.
@@ -254,6 +260,14 @@ impl Container for Keeper {
             created.cgroup.as_ref().map_or_else(String::new, |cgroup| cgroup.path().display().to_string());
         state.network = self.status.take();
         state.helpers = self.fuse.processes();
+        let hold = std::mem::take(&mut self.hold);
+        if hold {
+            // As long as it is not started, the run before counts.
+            state.phase = Phase::Initialized;
+            state.started = self.previous.as_ref().and_then(|previous| previous.started);
+            state.finished = self.previous.as_ref().and_then(|previous| previous.finished);
+            state.exit_code = self.previous.as_ref().and_then(|previous| previous.exit_code);
+        }
         state.write(&self.dir)?;
         let monitor = state.monitor;
         let init = state.init;
@@ -264,10 +278,29 @@ impl Container for Keeper {
                 write_pid(path, process)?;
             }
         }
+        if hold {
+            self.containers.events.emit(&[self.record.event("init")]);
+            // The first process has a copy of the descriptor until it executes the program.
+            if let Some(lock) = self.lock.take() {
+                lock.release();
+            }
+        }
         Ok(())
     }
 
     fn started(&mut self, _init: Pid) {
+        let mut statuses = Vec::new();
+        match &mut self.state {
+            Some(state) if state.phase == Phase::Initialized => {
+                state.phase = Phase::Running;
+                state.started = Some(Time::now());
+                state.finished = None;
+                state.exit_code = None;
+                // Without the file it counts as not started until it ends.
+                let _ = state.write(&self.dir);
+            }
+            _ => statuses.push("init"),
+        }
         // At worst an image is copied into an empty volume once more.
         let _ = self.containers.note_filled_volumes(&self.record);
         // Without the file the first check makes it.
@@ -275,7 +308,7 @@ impl Container for Keeper {
         self.timer.begin(&self.record);
         self.notifier.started();
         self.lock = None;
-        let mut statuses = vec!["init", "start"];
+        statuses.push("start");
         // The first client is there from the beginning.
         if std::mem::take(&mut self.attached) {
             statuses.push("attach");

@@ -6,6 +6,7 @@ pub mod import;
 pub mod inspect;
 pub mod list;
 pub mod load;
+pub mod mount;
 pub mod rm;
 pub mod save;
 pub mod tag;

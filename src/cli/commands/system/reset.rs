@@ -39,7 +39,7 @@ const DATA: [&str; 12] = [
     "locks",
 ];
 /// What rbox puts into its run directory; `userns` stays for those who are in that namespace.
-const RUN: [&str; 3] = ["containers", "locks", "pasta.json"];
+const RUN: [&str; 4] = ["containers", "images", "locks", "pasta.json"];
 
 /// Removes everything.
 pub fn exec(ui: &mut Ui, engine: &Engine, Args { force }: Args) -> Result<ExitStatus> {

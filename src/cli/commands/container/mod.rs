@@ -1,4 +1,7 @@
-//! `rbox container exists`, `prune`: what is only under the noun.
+//! `rbox container cleanup`, `clone`, `exists`, `prune`: what is only under the noun.
+
+pub mod cleanup;
+pub mod clone;
 
 /// Whether a container exists.
 pub mod exists {

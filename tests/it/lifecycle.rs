@@ -1,0 +1,171 @@
+//! `init`, `container clone|cleanup`, `image mount`, `diff` of two, `commit --config`: what comes after and beside `run`.
+
+use std::process::Command;
+
+use super::support::TestEnv;
+use super::support::env::wait_until;
+
+const IMAGE: &str = "localhost/busybox";
+
+fn status(env: &TestEnv, name: &str) -> String {
+    env.ok(["inspect", "--format={{.State.Status}}", name])
+}
+
+#[test]
+fn an_initialized_container_has_everything_but_its_program() {
+    let env = TestEnv::new("init");
+    env.busybox();
+    let script = "echo out; exit 3";
+    env.ok(["create", "--network=none", "--name=c", IMAGE, "sh", "-c", script]);
+    assert_eq!(env.ok(["init", "c"]), "c");
+    assert_eq!(status(&env, "c"), "initialized");
+    assert_eq!(env.ok(["ps", "-a", "--format={{.Status}}"]), "Initialized");
+    let pid = env.ok(["inspect", "--format={{.State.Pid}}", "c"]);
+    let namespaces = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+    assert_ne!(namespaces(&pid), namespaces("self"));
+    assert!(env.fails(125, ["init", "c"]).contains("has already been created in runtime"));
+    assert!(env.fails(255, ["exec", "c", "true"]).contains("can only create exec sessions on running"));
+    assert!(env.fails(125, ["kill", "c"]).contains("can only kill running"));
+    let outcome = env.run(["start", "--attach", "c"]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (3, "out\n"));
+    assert_eq!(env.ok(["logs", "c"]), "out");
+    let told = env.ok(["events", "--stream=false", "--filter=container=c", "--format={{.Status}}"]);
+    let told: Vec<&str> = told.lines().collect();
+    assert_eq!(told[..4], ["create", "init", "attach", "start"], "{told:?}");
+}
+
+#[test]
+fn an_initialized_container_can_be_dropped_at_any_moment() {
+    let env = TestEnv::new("init-end");
+    env.busybox();
+    env.ok(["create", "--network=none", "--name=c", IMAGE, "sleep", "100"]);
+    env.ok(["init", "c"]);
+    let monitor = env.ok(["inspect", "--format={{.State.ConmonPid}}", "c"]);
+    assert!(Command::new("kill").args(["-9", &monitor]).status().unwrap().success());
+    // Nothing has happened yet.
+    wait_until("the end", || status(&env, "c") == "created");
+    env.ok(["start", "c"]);
+    assert_eq!(status(&env, "c"), "running");
+    assert_eq!(env.ok(["init", "--all"]), "");
+    env.ok(["stop", "-t0", "c"]);
+    env.ok(["init", "c"]);
+    env.ok(["stop", "c"]);
+    assert_eq!(status(&env, "c"), "exited");
+    env.ok(["init", "--all"]);
+    assert_eq!(env.ok(["rm", "c"]), "c");
+    env.ok(["create", "--network=none", "--name=bad", IMAGE, "nosuch"]);
+    assert!(env.fails(125, ["init", "bad"]).contains("nosuch"));
+    assert_eq!(status(&env, "bad"), "created");
+    env.ok(["rm", "bad"]);
+}
+
+#[test]
+fn what_depends_on_an_initialized_container_starts_it() {
+    let env = TestEnv::new("init-depends");
+    env.busybox();
+    env.ok(["create", "--network=none", "--name=a", IMAGE, "sleep", "100"]);
+    env.ok(["init", "a"]);
+    env.ok(["run", "-d", "--network=container:a", "--name=b", IMAGE, "sleep", "100"]);
+    assert_eq!(status(&env, "a"), "running");
+    env.ok(["rm", "-f", "-t0", "b", "a"]);
+}
+
+#[test]
+fn a_clone_is_made_as_the_other_was() {
+    let env = TestEnv::new("clone");
+    env.busybox();
+    let command = ["create", "--network=none", "--name=o", "-e", "A=1", "--label=x=y", "--volume=v:/v"];
+    env.ok(command.iter().copied().chain([IMAGE, "sh", "-c", "echo $A; cat /own; echo 1 >> /v/f; cat /v/f"]));
+    env.ok(["start", "-a", "o"]);
+    env.ok(["container", "clone", "o"]);
+    env.ok(["container", "clone", "o"]);
+    let shown = "--format={{.Name}} {{.Config.Labels}}";
+    assert_eq!(env.ok(["inspect", shown, "o-clone", "o-clone1"]), "o-clone map[x:y]\no-clone1 map[x:y]");
+    // The volume is the same, the root is not.
+    assert_eq!(env.ok(["start", "-a", "o-clone"]), "1\n1\n1");
+    env.ok(["tag", IMAGE, "localhost/other"]);
+    env.ok(["container", "clone", "--destroy", "o", "new", "localhost/other"]);
+    assert_eq!(env.ok(["inspect", "--format={{.ImageName}}", "new"]), "localhost/other:latest");
+    env.fails(1, ["container", "exists", "o"]);
+    assert!(env.fails(125, ["container", "clone", "-f", "new"]).contains("cannot set --force without"));
+    assert!(env.fails(125, ["container", "clone", "o"]).contains("no such container"));
+    assert!(env.fails(125, ["container", "clone", "new", "o-clone"]).contains("already in use"));
+    env.ok(["run", "-d", "--network=none", "--name=r", IMAGE, "sleep", "100"]);
+    assert!(!env.fails(125, ["container", "clone", "--destroy", "r"]).is_empty());
+    env.ok(["container", "clone", "--destroy", "--force", "--run", "r", "r2"]);
+    assert_eq!(status(&env, "r2"), "running");
+    env.ok(["rm", "-f", "-t0", "r2"]);
+}
+
+#[test]
+fn cleanup_is_for_what_does_not_run() {
+    let env = TestEnv::new("cleanup");
+    env.busybox();
+    let id = env.ok(["run", "-d", "--network=none", "--name=c", IMAGE, "sleep", "100"]);
+    assert!(env.fails(125, ["container", "cleanup", "c"]).contains("refusing to clean up"));
+    assert_eq!(env.ok(["container", "cleanup", "--all"]), "");
+    let monitor = env.ok(["inspect", "--format={{.State.ConmonPid}}", "c"]);
+    let init = env.ok(["inspect", "--format={{.State.Pid}}", "c"]);
+    assert!(Command::new("kill").args(["-9", &monitor, &init]).status().unwrap().success());
+    wait_until("the end", || status(&env, "c") == "exited");
+    assert!(env.run_dir().join("containers").join(&id).exists());
+    assert_eq!(env.ok(["container", "cleanup", "c"]), id);
+    assert!(!env.run_dir().join("containers").join(&id).exists());
+    assert_eq!(env.ok(["container", "cleanup", "--rm", "c"]), id);
+    env.fails(1, ["container", "exists", "c"]);
+}
+
+#[test]
+fn images_are_mounted_for_reading() {
+    let env = TestEnv::new("image-mount");
+    env.busybox();
+    assert!(env.fails(125, ["image", "mount", IMAGE]).contains("must execute `podman unshare` first"));
+    let program = env.command(["version"]).get_program().to_str().unwrap().to_owned();
+    let script = format!(
+        "set -e; m=$({program} image mount {IMAGE}); test -x $m/bin/busybox; ! touch $m/x 2>&-; \
+         {program} image mount; {program} image unmount {IMAGE}; test ! -e $m/bin; {program} image mount"
+    );
+    let text = env.ok(["unshare", "sh", "-c", &script]);
+    assert_eq!(text.lines().count(), 2, "{text}");
+    assert!(text.starts_with("localhost/busybox:latest  /"), "{text}");
+    assert!(env.fails(125, ["image", "unmount"]).contains("must be specified"));
+}
+
+#[test]
+fn any_two_objects_can_be_compared() {
+    let env = TestEnv::new("diff-two");
+    env.busybox();
+    env.ok(["run", "--network=none", "--name=c", IMAGE, "sh", "-c", "mkdir /d; echo 1 > /d/f; rm /bin/cat"]);
+    let lines = |args: &[&str]| -> Vec<String> {
+        let text = env.ok(["diff"].iter().chain(args));
+        text.lines()
+            .filter(|line| !line.contains("/etc") && !line.ends_with("/run"))
+            .map(str::to_owned)
+            .collect()
+    };
+    assert_eq!(lines(&["c", IMAGE]), ["C /bin", "D /bin/cat", "A /d", "A /d/f"]);
+    env.ok(["commit", "-q", "c", "i"]);
+    assert_eq!(lines(&[IMAGE, "i"]), ["C /bin", "A /bin/cat", "D /d"]);
+    assert_eq!(lines(&["c", "i"]), [""; 0]);
+    assert!(env.fails(125, ["diff", "a", "b", "c"]).contains("accepts between 1 and 2 arg(s), received 3"));
+}
+
+#[test]
+fn a_file_is_merged_into_the_config_of_a_commit() {
+    let env = TestEnv::new("commit-config");
+    env.busybox();
+    env.ok(["create", "--network=none", "--name=c", "-e", "A=1", IMAGE, "true"]);
+    let file = env.work().join("config.json");
+    std::fs::write(&file, r#"{"Cmd":["/bin/x"],"Env":["B=2"],"Labels":{"a":"b"},"User":"7"}"#).unwrap();
+    let flag = format!("--config={}", file.display());
+    env.ok(["commit", "-q", &flag, "--change=USER=8", "c", "i"]);
+    let shown = "--format={{.Config.Cmd}} {{.Config.Labels}} {{.User}} {{json .Config.Env}}";
+    let text = env.ok(["image", "inspect", shown, "i"]);
+    assert!(
+        text.starts_with("[/bin/x] map[a:b] 8 ") && text.contains("A=1") && text.contains("B=2"),
+        "{text}"
+    );
+    std::fs::write(&file, "{").unwrap();
+    assert!(env.fails(125, ["commit", "-q", &flag, "c", "j"]).contains("reading configuration file"));
+    env.fails(1, ["image", "exists", "j"]);
+}
