@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::config::{HistoryEntry, ImageConfig, RunConfig};
 use super::error::{Error, Refusal, Result};
-use super::manifest::{DOCUMENT_MAX, Document, Manifest, media_type};
+use super::manifest::{DOCUMENT_MAX, Document, Family, Manifest, media_type};
+use super::outgoing::layer_type;
 use crate::store::record::VERSION;
 use crate::store::{Committed, ImageId, ImageLayer, ImageRecord, Store};
 
@@ -140,7 +141,7 @@ fn manifest(
     store: &Store,
     request: &CommitRequest<'_>,
     config: &[u8],
-    layer_type: &str,
+    new_type: &str,
 ) -> Result<Option<Vec<u8>>> {
     let mut layers = Vec::new();
     if let Some(base) = request.base
@@ -153,12 +154,13 @@ fn manifest(
         let Document::Manifest(manifest) = parsed else { return Ok(None) };
         let Manifest { layers: old, .. } = *manifest;
         for descriptor in old {
-            let media = in_family(&descriptor.media_type, request.docker);
+            let family = if request.docker { Family::Docker } else { Family::Oci };
+            let media = layer_type(&descriptor.media_type, family);
             layers.push(json!({ "mediaType": media, "digest": descriptor.digest, "size": descriptor.size }));
         }
     }
     let Committed { digest, size } = &request.layer;
-    layers.push(json!({ "mediaType": layer_type, "digest": digest, "size": size }));
+    layers.push(json!({ "mediaType": new_type, "digest": digest, "size": size }));
     let (kind, config_type) = match request.docker {
         true => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
         false => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
@@ -170,17 +172,4 @@ fn manifest(
         "layers": layers,
     });
     Ok(Some(serde_json::to_vec(&document).expect("a document of text and numbers")))
-}
-
-/// The type of a layer in the other family.
-fn in_family(media: &str, docker: bool) -> &str {
-    match (media, docker) {
-        (media_type::OCI_LAYER, true) => media_type::DOCKER_LAYER_TAR,
-        (media_type::OCI_LAYER_GZIP, true) => media_type::DOCKER_LAYER,
-        (media_type::OCI_LAYER_ZSTD, true) => "application/vnd.docker.image.rootfs.diff.tar.zstd",
-        (media_type::DOCKER_LAYER_TAR, false) => media_type::OCI_LAYER,
-        (media_type::DOCKER_LAYER, false) => media_type::OCI_LAYER_GZIP,
-        ("application/vnd.docker.image.rootfs.diff.tar.zstd", false) => media_type::OCI_LAYER_ZSTD,
-        (other, _) => other,
-    }
 }

@@ -47,6 +47,14 @@ pub enum Error {
         /// What happened.
         source: Box<RegistryError>,
     },
+    /// A registry cannot be given an image.
+    #[error("writing to docker://{reference}")]
+    Destination {
+        /// The image.
+        reference: Box<Reference>,
+        /// What happened.
+        source: Box<RegistryError>,
+    },
     /// No HTTP client.
     #[error(transparent)]
     Registry(Box<RegistryError>),
@@ -189,7 +197,9 @@ impl Error {
             Self::Registries(_) => ErrorKind::InvalidInput,
             Self::Auth(error) => error.kind(),
             Self::Store(error) => error.kind(),
-            Self::Source { source, .. } | Self::Registry(source) => source.kind(),
+            Self::Source { source, .. } | Self::Destination { source, .. } | Self::Registry(source) => {
+                source.kind()
+            }
             Self::NoPlatform { .. } | Self::NotKnown(_) => ErrorKind::NotFound,
             Self::Layer { source, .. } => match source {
                 LayerError::Store(error) => error.kind(),
@@ -206,7 +216,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Source { reference, source } => source.hint(reference.domain()),
+            Self::Source { reference, source } | Self::Destination { reference, source } => {
+                source.hint(reference.domain())
+            }
             Self::NoPlatform { available, .. } if !available.is_empty() => {
                 Some(format!("the image exists for {}", available.join(", ")))
             }

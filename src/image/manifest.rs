@@ -37,6 +37,10 @@ pub mod media_type {
     pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
     /// Docker layer, gzip.
     pub const DOCKER_LAYER: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    /// Docker layer, zstd: nobody's standard, but written by BuildKit.
+    pub const DOCKER_LAYER_ZSTD: &str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
+    /// Docker layer, gzip, that may only come from its vendor.
+    pub const DOCKER_FOREIGN_LAYER: &str = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip";
     /// Docker layer, uncompressed.
     pub const DOCKER_LAYER_TAR: &str = "application/vnd.docker.image.rootfs.diff.tar";
     /// Docker image manifest, schema 1: refused.
@@ -94,6 +98,21 @@ pub struct Descriptor {
     /// In OCI 1.1: the artifact type of the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
+}
+
+impl Descriptor {
+    /// A descriptor without anything that may be left out.
+    #[must_use]
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            annotations: BTreeMap::new(),
+            platform: None,
+            artifact_type: None,
+        }
+    }
 }
 
 /// OCI or Docker: which of the two families a document is of.
@@ -207,6 +226,23 @@ impl Document {
             }
             _ => Err(ManifestError::Ambiguous),
         }
+    }
+}
+
+impl Manifest {
+    /// The document in JSON. The same manifest always gives the same bytes.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut value = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": self.family.manifest_type(),
+            "config": self.config,
+            "layers": self.layers,
+        });
+        if !self.annotations.is_empty() {
+            value["annotations"] = serde_json::json!(self.annotations);
+        }
+        serde_json::to_vec(&value).expect("a manifest serialises")
     }
 }
 

@@ -25,6 +25,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod variants;
 
 pub use blob::{BlobSlot, BlobWriter};
 pub use builtin::HELLO;
@@ -41,3 +42,4 @@ pub use record::{ImageId, ImageLayer, ImageRecord, LayerRecord, TagRecord};
 pub use root::{RootAttributes, RootMount};
 pub use session::reclaim_staging;
 pub use table::{ImageGuard, Removed};
+pub use variants::Variant;

@@ -27,6 +27,7 @@ mod lifecycle;
 mod logs;
 mod oci;
 mod pull;
+mod push;
 mod registry_faults;
 mod run_basic;
 mod run_confinement;

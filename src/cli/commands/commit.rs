@@ -133,7 +133,8 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     Ok(ExitStatus::SUCCESS)
 }
 
-fn write_file(path: &Path, text: &str) -> Result<()> {
+/// Writes a file that the user named for an id or digest.
+pub(super) fn write_file(path: &Path, text: &str) -> Result<()> {
     let failed = |e| kernel::Error::path("open", path, e);
     let mut file = std::fs::File::create(path).map_err(failed)?;
     Ok(file.write_all(text.as_bytes()).map_err(failed)?)

@@ -39,6 +39,7 @@ pub mod pod;
 pub mod port;
 pub mod ps;
 pub mod pull;
+pub mod push;
 pub mod rename;
 pub mod restart;
 pub mod rm;
@@ -181,6 +182,7 @@ commands! {
     port: "port", "container port" => Caller;
     ps: "ps", "container ps|list|ls" => Caller;
     pull: "pull", "image pull" => User;
+    push: "push", "image push" => Caller;
     rename: "rename", "container rename" => Caller;
     restart: "restart", "container restart" => Caller;
     rm: "rm", "container rm" => User;

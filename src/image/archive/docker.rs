@@ -74,14 +74,15 @@ fn one(files: &Files, item: &Item, names: Vec<String>) -> Result<Found, Failure>
         contents.push(content);
     }
     let config_descriptor =
-        plain(media_type::DOCKER_CONFIG, Digest::of(&config_bytes), config_bytes.len() as u64);
+        Descriptor::new(media_type::DOCKER_CONFIG, Digest::of(&config_bytes), config_bytes.len() as u64);
     let manifest = Manifest {
         family: Family::Docker,
         config: config_descriptor,
         layers,
         annotations: std::collections::BTreeMap::default(),
     };
-    let manifest_bytes = manifest_json(&manifest);
+    // The manifest that the archive does not have. The same image always gets the same one.
+    let manifest_bytes = manifest.to_json();
     let manifest_digest = Digest::of(&manifest_bytes);
     let image = names.first().cloned().unwrap_or_else(|| item.config.clone());
     let documents = Documents {
@@ -102,8 +103,8 @@ fn descriptor(content: &Content, diff_id: &Digest) -> Result<Descriptor, Archive
     let count = content.read_at(&mut start, 0)?;
     let media = match &start[..count] {
         [0x1f, 0x8b, ..] => media_type::DOCKER_LAYER,
-        [0x28, 0xb5, 0x2f, 0xfd] => "application/vnd.docker.image.rootfs.diff.tar.zstd",
-        _ => return Ok(plain(media_type::DOCKER_LAYER_TAR, diff_id.clone(), content.size())),
+        [0x28, 0xb5, 0x2f, 0xfd] => media_type::DOCKER_LAYER_ZSTD,
+        _ => return Ok(Descriptor::new(media_type::DOCKER_LAYER_TAR, diff_id.clone(), content.size())),
     };
     let mut hasher = Hasher::sha256();
     let mut buffer = vec![0; 256 << 10];
@@ -111,36 +112,9 @@ fn descriptor(content: &Content, diff_id: &Digest) -> Result<Descriptor, Archive
     loop {
         let count = content.read_at(&mut buffer, position)?;
         if count == 0 {
-            return Ok(plain(media, hasher.finish(), content.size()));
+            return Ok(Descriptor::new(media, hasher.finish(), content.size()));
         }
         hasher.update(&buffer[..count]);
         position += count as u64;
     }
-}
-
-fn plain(media: &str, digest: Digest, size: u64) -> Descriptor {
-    Descriptor {
-        media_type: media.to_owned(),
-        digest,
-        size,
-        annotations: std::collections::BTreeMap::default(),
-        platform: None,
-        artifact_type: None,
-    }
-}
-
-/// The manifest that the archive does not have. The same image always gets the same one.
-pub(super) fn manifest_json(manifest: &Manifest) -> Vec<u8> {
-    let mut value = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": manifest.family.manifest_type(),
-        "config": manifest.config,
-        "layers": manifest.layers,
-    });
-    if !manifest.annotations.is_empty()
-        && let Some(object) = value.as_object_mut()
-    {
-        object.insert("annotations".to_owned(), serde_json::json!(manifest.annotations));
-    }
-    serde_json::to_vec(&value).expect("a manifest serialises")
 }

@@ -11,17 +11,16 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::ArchiveError;
-use super::docker::manifest_json;
 use super::layout::REF_NAME;
-use crate::image::config::ImageConfig;
 use crate::image::decompress::{Decompressor, Failure, Sink};
-use crate::image::error::{Error, Refusal, Result};
-use crate::image::manifest::{DOCUMENT_MAX, Descriptor, Document, Family, Manifest, media_type};
+use crate::image::error::{Error, Result};
+use crate::image::manifest::{Descriptor, Family, Manifest, media_type};
+use crate::image::outgoing::{Outgoing, layer_type, missing};
 use crate::image::progress::{Event, Progress};
 use crate::image::reference::Reference;
 use crate::kernel;
 use crate::store::tar::{Header, Kind, Writer};
-use crate::store::{self, Digest, ImageRecord, Store};
+use crate::store::{Digest, ImageRecord, Store};
 
 const PIECE: usize = 256 << 10;
 
@@ -91,7 +90,7 @@ pub fn save(store: &Store, request: SaveRequest, progress: &mut dyn Progress) ->
     };
     let mut images = Vec::new();
     for image in request.images {
-        images.push(Loaded::read(store, image)?);
+        images.push(Loaded { names: image.names, image: Outgoing::read(store, image.record)? });
     }
     let saver = Saver { store, images: &images, uncompressed: request.uncompressed };
     let written = match (request.format, request.target) {
@@ -109,58 +108,10 @@ pub fn save(store: &Store, request: SaveRequest, progress: &mut dyn Progress) ->
     })
 }
 
-/// An image with its documents.
+/// An image with the names that it gets.
 struct Loaded {
     names: Vec<Reference>,
-    record: ImageRecord,
-    manifest_bytes: Vec<u8>,
-    manifest: Manifest,
-    config_bytes: Vec<u8>,
-    config: ImageConfig,
-}
-
-impl Loaded {
-    fn read(store: &Store, image: SaveImage) -> Result<Self> {
-        let SaveImage { record, names } = image;
-        let refuse = |problem| Error::Refused { image: record.id.to_string(), problem };
-        let digest =
-            record.manifest.clone().ok_or_else(|| missing(&record, "manifest", &record.id.digest()))?;
-        let mut manifest_bytes = store.read_blob(&digest, DOCUMENT_MAX)?;
-        let manifest = match Document::parse(&manifest_bytes, None).map_err(|e| refuse(e.into()))? {
-            Document::Manifest(manifest) => *manifest,
-            Document::Index(_) => return Err(refuse(Refusal::Nested)),
-        };
-        let config_bytes = store.read_blob(&record.id.digest(), DOCUMENT_MAX)?;
-        let config = ImageConfig::parse(&config_bytes).map_err(|e| refuse(e.into()))?;
-        let mut manifest = manifest;
-        if manifest.layers.len() != record.layers.len() {
-            let (layers, diff_ids) = (manifest.layers.len(), record.layers.len());
-            return Err(refuse(Refusal::LayerCount { layers, diff_ids }));
-        }
-        // Where the blob is another one than the manifest's, what is saved says so.
-        let mut as_stored = manifest.clone();
-        for (descriptor, layer) in as_stored.layers.iter_mut().zip(&record.layers) {
-            let blob = layer.blob.as_ref().ok_or_else(|| missing(&record, "blob", &descriptor.digest))?;
-            if descriptor.digest != *blob {
-                let file = store.blob(blob)?.ok_or_else(|| missing(&record, "blob", blob))?;
-                descriptor.size = file.metadata().map_or(0, |meta| meta.len());
-                descriptor.digest = blob.clone();
-                if let Some(media_type) = &layer.media_type {
-                    descriptor.media_type.clone_from(media_type);
-                }
-            }
-        }
-        if as_stored != manifest {
-            manifest_bytes = manifest_json(&as_stored);
-            manifest = as_stored;
-        }
-        Ok(Self { names, manifest_bytes, manifest, config_bytes, config, record })
-    }
-}
-
-fn missing(record: &ImageRecord, what: &'static str, digest: &Digest) -> Error {
-    let digest = Box::new(digest.clone());
-    Error::Store(store::Error::Incomplete { image: record.id.to_string(), what, digest })
+    image: Outgoing,
 }
 
 enum Problem {
@@ -232,7 +183,7 @@ impl<'s> Saver<'s> {
     fn docker_archive(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved {
         let mut list = Vec::new();
         let mut written = std::collections::HashSet::new();
-        for image in self.images {
+        for Loaded { names, image } in self.images {
             let mut layers = Vec::new();
             for (at, diff_id) in image.config.rootfs.diff_ids.iter().enumerate() {
                 let name = format!("{}.tar", diff_id.hex());
@@ -246,7 +197,7 @@ impl<'s> Saver<'s> {
             if written.insert(config.clone()) {
                 out.bytes(&config, &image.config_bytes)?;
             }
-            let tags: Vec<String> = image.names.iter().map(ToString::to_string).collect();
+            let tags: Vec<String> = names.iter().map(ToString::to_string).collect();
             list.push(json!({ "Config": config, "RepoTags": tags, "Layers": layers }));
         }
         progress.event(Event::Manifest);
@@ -254,7 +205,7 @@ impl<'s> Saver<'s> {
     }
 
     fn oci(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved {
-        let image = &self.images[0];
+        let Loaded { names, image } = &self.images[0];
         let blob = |digest: &Digest| format!("blobs/{}/{}", digest.algorithm(), digest.hex());
         let mut written = std::collections::HashSet::new();
         let mut manifest = Manifest { family: Family::Oci, ..image.manifest.clone() };
@@ -266,7 +217,7 @@ impl<'s> Saver<'s> {
                 layer.size = self.plain_size(image, diff_id)?;
                 media_type::OCI_LAYER.clone_into(&mut layer.media_type);
             } else {
-                layer.media_type = oci_layer_type(&layer.media_type).to_owned();
+                layer.media_type = layer_type(&layer.media_type, Family::Oci).to_owned();
             }
             let name = blob(&layer.digest);
             if !written.insert(name.clone()) {
@@ -281,7 +232,7 @@ impl<'s> Saver<'s> {
         progress.event(Event::Config(&manifest.config.digest));
         out.bytes(&blob(&manifest.config.digest), &image.config_bytes)?;
         let bytes =
-            if manifest == image.manifest { image.manifest_bytes.clone() } else { manifest_json(&manifest) };
+            if manifest == image.manifest { image.manifest_bytes.clone() } else { manifest.to_json() };
         let digest = Digest::of(&bytes);
         progress.event(Event::Manifest);
         out.bytes(&blob(&digest), &bytes)?;
@@ -293,7 +244,7 @@ impl<'s> Saver<'s> {
             }
             entry
         };
-        let entries: Vec<_> = match image.names.as_slice() {
+        let entries: Vec<_> = match names.as_slice() {
             [] => vec![entry(None)],
             names => names.iter().map(|name| entry(Some(name))).collect(),
         };
@@ -303,12 +254,12 @@ impl<'s> Saver<'s> {
     }
 
     fn docker_dir(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved {
-        let image = &self.images[0];
+        let Loaded { image, .. } = &self.images[0];
         let mut manifest = Manifest { family: Family::Docker, ..image.manifest.clone() };
         media_type::DOCKER_CONFIG.clone_into(&mut manifest.config.media_type);
         let mut written = std::collections::HashSet::new();
         for layer in &mut manifest.layers {
-            layer.media_type = docker_layer_type(&layer.media_type).to_owned();
+            layer.media_type = layer_type(&layer.media_type, Family::Docker).to_owned();
             let name = layer.digest.hex();
             if written.insert(name.clone()) {
                 self.layer(image, layer, &name, out, progress)?;
@@ -317,7 +268,7 @@ impl<'s> Saver<'s> {
         progress.event(Event::Config(&manifest.config.digest));
         out.bytes(&manifest.config.digest.hex(), &image.config_bytes)?;
         let bytes =
-            if manifest == image.manifest { image.manifest_bytes.clone() } else { manifest_json(&manifest) };
+            if manifest == image.manifest { image.manifest_bytes.clone() } else { manifest.to_json() };
         progress.event(Event::Manifest);
         out.bytes("version", b"Directory Transport Version: 1.1\n")?;
         out.bytes("manifest.json", &bytes)
@@ -326,7 +277,7 @@ impl<'s> Saver<'s> {
     /// Writes a layer as it is in the store.
     fn layer(
         &self,
-        image: &Loaded,
+        image: &Outgoing,
         layer: &Descriptor,
         name: &str,
         out: &mut dyn Output,
@@ -350,7 +301,7 @@ impl<'s> Saver<'s> {
     /// Writes a layer as a plain archive.
     fn plain_layer(
         &self,
-        image: &Loaded,
+        image: &Outgoing,
         at: usize,
         name: &str,
         out: &mut dyn Output,
@@ -370,14 +321,14 @@ impl<'s> Saver<'s> {
         Ok(())
     }
 
-    fn plain_size(&self, image: &Loaded, diff_id: &Digest) -> std::result::Result<u64, Problem> {
+    fn plain_size(&self, image: &Outgoing, diff_id: &Digest) -> std::result::Result<u64, Problem> {
         let layer = self.store.layer(diff_id).map_err(|error| Problem::Image(Box::new(error.into())))?;
         let layer =
             layer.ok_or_else(|| Problem::Image(Box::new(missing(&image.record, "layer", diff_id))))?;
         Ok(layer.record().archive_size)
     }
 
-    fn blob(&self, image: &Loaded, digest: &Digest) -> std::result::Result<File, Problem> {
+    fn blob(&self, image: &Outgoing, digest: &Digest) -> std::result::Result<File, Problem> {
         let file = self.store.blob(digest).map_err(|error| Problem::Image(Box::new(error.into())))?;
         file.ok_or_else(|| Problem::Image(Box::new(missing(&image.record, "blob", digest))))
     }
@@ -469,25 +420,5 @@ impl Output for FolderOutput {
         }
         let mut file = File::create(&path).map_err(|error| kernel::Error::path("open", &path, error))?;
         fill(&mut file)
-    }
-}
-
-fn oci_layer_type(media: &str) -> &str {
-    match media {
-        media_type::DOCKER_LAYER | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip" => {
-            media_type::OCI_LAYER_GZIP
-        }
-        media_type::DOCKER_LAYER_TAR => media_type::OCI_LAYER,
-        "application/vnd.docker.image.rootfs.diff.tar.zstd" => media_type::OCI_LAYER_ZSTD,
-        other => other,
-    }
-}
-
-fn docker_layer_type(media: &str) -> &str {
-    match media {
-        media_type::OCI_LAYER_GZIP => media_type::DOCKER_LAYER,
-        media_type::OCI_LAYER => media_type::DOCKER_LAYER_TAR,
-        media_type::OCI_LAYER_ZSTD => "application/vnd.docker.image.rootfs.diff.tar.zstd",
-        other => other,
     }
 }

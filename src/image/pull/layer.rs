@@ -105,15 +105,18 @@ fn size_limit(size: u64) -> u64 {
     ALWAYS.saturating_add(size.saturating_mul(RATIO))
 }
 
-/// Where the layer is there: sees to it that its image has a blob of it, to save and to push. A blob with another
-/// compression of the same layer will do.
+/// Where the layer is there: sees to it that its image has the blob of it, so that it is pushed as it was pulled. For a
+/// plain one, as archives have them, a compressed one of the same layer will do: nobody needs both.
 fn bring_blob(
     store: &Store,
     job: &LayerJob,
     stop: &AtomicBool,
     feed: &mut dyn Feed,
 ) -> Result<(), LayerError> {
-    if store.blob_path(&job.descriptor.digest).exists() || known_blob(store, &job.diff_id)?.is_some() {
+    let is_plain = job.descriptor.digest == job.diff_id;
+    if store.blob_path(&job.descriptor.digest).exists()
+        || (is_plain && known_blob(store, &job.diff_id)?.is_some())
+    {
         return Ok(());
     }
     let slot = poll(stop, || store.try_blob_writer(&job.descriptor.digest, Some(job.descriptor.size)))?;

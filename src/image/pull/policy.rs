@@ -3,15 +3,14 @@
 use std::cell::RefCell;
 
 use super::Context;
-use super::registry::{Fetched, Place, fetch, fetch_all_tags};
+use super::registry::{Fetched, fetch, fetch_all_tags};
 use super::resolve::{self, Named};
-use crate::image::auth::{AuthStore, Secret};
 use crate::image::error::{Error, Result};
+use crate::image::place::{Place, places};
 use crate::image::platform::Platform;
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::reference::Reference;
 use crate::image::registries::Registries;
-use crate::image::registry::{Connection, RetryPolicy};
 use crate::image::request::{PullPolicy, PullRequest};
 use crate::store::{Digest, Found, ImageId};
 
@@ -168,26 +167,8 @@ impl Pull<'_, '_> {
 
     /// Where to ask for a reference, its own place last.
     fn places(&mut self, reference: &Reference) -> Result<Vec<Place>> {
-        let request = self.request;
-        let (context, options) = (self.context, &request.registry);
-        let retries = options.retry.unwrap_or(context.config.engine.retry);
-        let retry = RetryPolicy { retries, delay: options.retry_delay };
-        let registries = self.registries()?;
-        let auth = AuthStore::find(context.env, context.paths, options, registries)?;
-        let mut places = Vec::new();
-        for endpoint in registries.endpoints(reference)? {
-            let host = endpoint.reference.domain();
-            let insecure = options.tls_verify.map_or(endpoint.insecure, |verify| !verify);
-            let connection = Connection::to(host, context.paths, options.cert_dir.clone(), insecure, retry);
-            // Credentials of the command line are for the registry that was named there, not for a mirror.
-            let is_own = endpoint.reference.domain() == reference.domain();
-            let secret = match &options.credentials {
-                Some(credentials) if is_own => Secret::Password(credentials.clone()),
-                _ => auth.secret(&endpoint.reference.repository())?,
-            };
-            places.push(Place { remote: endpoint.reference, connection, secret });
-        }
-        Ok(places)
+        let (context, options) = (self.context, &self.request.registry);
+        places(context, self.registries()?, options, reference)
     }
 
     fn name(&self, reference: &Reference, fetched: &Fetched) -> Result<()> {

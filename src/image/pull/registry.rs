@@ -6,14 +6,14 @@ use std::thread::Scope;
 use super::Context;
 use super::network::Transfer;
 use super::write::{Documents, distinct};
-use crate::image::auth::Secret;
 use crate::image::config::ImageConfig;
 use crate::image::error::{Error, Refusal, Result};
 use crate::image::manifest::{DOCUMENT_MAX, Descriptor, Document, Manifest, media_type};
+use crate::image::place::Place;
 use crate::image::platform::Platform;
 use crate::image::progress::{Event, Reporter};
 use crate::image::reference::Reference;
-use crate::image::registry::{Client, Connection, RegistryError, Served, block_on};
+use crate::image::registry::{Client, RegistryError, Served, block_on};
 use crate::store::{Digest, ImageId};
 
 /// Indexes may lead to indexes, but not for long.
@@ -183,14 +183,6 @@ impl Fetch<'_, '_, '_> {
     }
 }
 
-/// A place to ask, with what is needed to ask there.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) remote: Reference,
-    pub(super) connection: Connection,
-    pub(super) secret: Secret,
-}
-
 /// Fetches `name` from `place`.
 pub(super) fn fetch(
     context: Context<'_>,
@@ -253,10 +245,4 @@ pub(super) fn fetch_all_tags(
             Ok(all)
         })?
     })
-}
-
-impl Place {
-    fn client<'r>(&self, reporter: Reporter<'r>) -> Client<'r> {
-        Client::new(self.remote.domain(), Some(&self.remote), self.secret.clone(), &self.connection, reporter)
-    }
 }

@@ -108,8 +108,8 @@ fn is_layer_type(media: &str) -> bool {
             | media_type::OCI_LAYER_ZSTD
             | media_type::DOCKER_LAYER
             | media_type::DOCKER_LAYER_TAR
-            | "application/vnd.docker.image.rootfs.diff.tar.zstd"
-            | "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
+            | media_type::DOCKER_LAYER_ZSTD
+            | media_type::DOCKER_FOREIGN_LAYER
             | "application/vnd.oci.image.layer.nondistributable.v1.tar"
             | "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
             | "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"

@@ -20,7 +20,7 @@ const EARNED: u64 = 1 << 20;
 #[derive(Debug)]
 pub struct BlobStream<'c, 'a> {
     client: &'c Client<'a>,
-    ask: Ask,
+    ask: Ask<'static>,
     /// Size of the whole blob.
     size: u64,
     /// Bytes that the reader has by now.
@@ -51,7 +51,7 @@ impl<'a> Client<'a> {
         let path = format!("{}/blobs/{}", self.path(), descriptor.digest);
         BlobStream {
             client: self,
-            ask: Ask { method: Method::GET, path, accept: None, from: offset, doing },
+            ask: Ask { from: offset, ..Ask::get(path, doing) },
             size: descriptor.size,
             position: offset,
             response: None,

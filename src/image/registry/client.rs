@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use reqwest::header::{HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use reqwest::{Method, Response, StatusCode, Url};
 
+use super::body::Sent;
 use super::challenge::{self, Challenge};
 use super::error::{Answer, RegistryError, TransportCause, is_transient_status};
 use super::retry::{RetryPolicy, parse_retry_after};
@@ -50,6 +51,7 @@ pub struct Client<'a> {
     host: String,
     /// The repository's path, also in its scope.
     path: String,
+    access: Access,
     base: RefCell<Url>,
     /// Plain HTTP may be tried, because HTTPS did not work and nothing was answered yet.
     may_fall_back: Cell<bool>,
@@ -63,15 +65,45 @@ pub struct Client<'a> {
     reporter: Reporter<'a>,
 }
 
+/// What a client may do in its repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read.
+    Pull,
+    /// Read and write.
+    Push,
+}
+
 /// What to ask for, below `/v2/`.
 #[derive(Debug, Clone)]
-pub(super) struct Ask {
+pub(super) struct Ask<'b> {
     pub(super) method: Method,
-    /// Path below `/v2/`, or a whole URL of the same origin.
+    /// Path below `/v2/`, or a whole URL.
     pub(super) path: String,
     pub(super) accept: Option<&'static str>,
+    /// First byte wanted.
     pub(super) from: u64,
     pub(super) doing: String,
+    /// What is sent.
+    pub(super) body: Option<Sent<'b>>,
+    /// Another repository that is read from.
+    pub(super) also_from: Option<String>,
+    /// The URL is the registry's own choice and may be on another server, which then gets no credentials.
+    pub(super) may_leave: bool,
+}
+
+impl<'b> Ask<'b> {
+    pub(super) fn new(method: Method, path: String, doing: String) -> Self {
+        Self { method, path, accept: None, from: 0, doing, body: None, also_from: None, may_leave: false }
+    }
+
+    pub(super) fn get(path: String, doing: String) -> Self {
+        Self::new(Method::GET, path, doing)
+    }
+
+    pub(super) fn with_body(self, body: Sent<'b>) -> Self {
+        Self { body: Some(body), ..self }
+    }
 }
 
 impl<'a> Client<'a> {
@@ -89,6 +121,7 @@ impl<'a> Client<'a> {
         Self {
             host: host.to_owned(),
             path: reference.map(|r| r.path().to_owned()).unwrap_or_default(),
+            access: Access::Pull,
             base: RefCell::new(base),
             may_fall_back: Cell::new(connection.insecure),
             transport: Transport::new(host.to_owned(), tls),
@@ -99,6 +132,17 @@ impl<'a> Client<'a> {
             retry: connection.retry,
             reporter,
         }
+    }
+
+    /// The same client with other rights.
+    #[must_use]
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
+    }
+
+    /// The registry's name.
+    pub(super) fn host(&self) -> &str {
+        &self.host
     }
 
     /// Domain and path, as messages name the repository.
@@ -117,13 +161,13 @@ impl<'a> Client<'a> {
     /// Whether the registry accepts the secret.
     pub(super) async fn check_login(&self) -> Result<(), RegistryError> {
         let doing = format!("logging into {:?}", self.host);
-        let ask = Ask { method: Method::GET, path: String::new(), accept: None, from: 0, doing };
+        let ask = Ask::get(String::new(), doing);
         self.request(&ask).await.map(drop)
     }
 
     /// Sends a request and returns the successful answer; identity, retries and the choice between HTTPS and HTTP
     /// happen here.
-    pub(super) async fn request(&self, ask: &Ask) -> Result<Response, RegistryError> {
+    pub(super) async fn request(&self, ask: &Ask<'_>) -> Result<Response, RegistryError> {
         let mut attempt = 0;
         loop {
             let (error, wish) = match self.exchange(ask).await {
@@ -137,6 +181,21 @@ impl<'a> Client<'a> {
             };
             self.pause_or_fail(error, wish, &mut attempt).await?;
         }
+    }
+
+    /// Sends a request once; retries are the caller's.
+    pub(super) async fn exchange_once(&self, ask: &Ask<'_>) -> Result<Response, RegistryError> {
+        let mut response = self.exchange(ask).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        let answer = self.transport.answer(&mut response).await;
+        Err(RegistryError::Status { doing: ask.doing.clone(), answer })
+    }
+
+    /// How often a failure is tried again.
+    pub(super) fn retries(&self) -> u32 {
+        self.retry.retries
     }
 
     /// Waits before another attempt, or gives the error back when there is none.
@@ -162,8 +221,8 @@ impl<'a> Client<'a> {
     }
 
     /// One attempt: with the identity that is known, and once more with a new one if it was refused.
-    async fn exchange(&self, ask: &Ask) -> Result<Response, RegistryError> {
-        let scopes = self.scopes();
+    async fn exchange(&self, ask: &Ask<'_>) -> Result<Response, RegistryError> {
+        let scopes = self.scopes(ask);
         let known = self.challenge.borrow().clone();
         let authorization = match &known {
             Some(challenge) => self.authorize(challenge, &scopes).await?,
@@ -207,9 +266,18 @@ impl<'a> Client<'a> {
         self.send(ask, fresh).await
     }
 
-    /// What a token must allow: pulling from this repository.
-    fn scopes(&self) -> Vec<String> {
-        if self.path.is_empty() { Vec::new() } else { vec![format!("repository:{}:pull", self.path)] }
+    /// What a token must allow.
+    fn scopes(&self, ask: &Ask<'_>) -> Vec<String> {
+        if self.path.is_empty() {
+            return Vec::new();
+        }
+        let actions = match self.access {
+            Access::Pull => "pull",
+            Access::Push => "pull,push",
+        };
+        let own = format!("repository:{}:{actions}", self.path);
+        let other = ask.also_from.as_ref().map(|path| format!("repository:{path}:pull"));
+        std::iter::once(own).chain(other).collect()
     }
 
     async fn authorize(
@@ -241,18 +309,23 @@ impl<'a> Client<'a> {
     /// Asks `/v2/` for a challenge.
     async fn ping(&self) -> Result<Option<Challenge>, RegistryError> {
         let doing = format!("pinging container registry {}", self.host);
-        let ask = Ask { method: Method::GET, path: String::new(), accept: None, from: 0, doing };
+        let ask = Ask::get(String::new(), doing);
         let response = self.send(&ask, None).await?;
         let values = response.headers().get_all(WWW_AUTHENTICATE);
         Ok(challenge::choose(values.iter().filter_map(|value| value.to_str().ok())))
     }
 
     /// One request. The first one decides between HTTPS and, where that is allowed, plain HTTP.
-    async fn send(&self, ask: &Ask, authorization: Option<HeaderValue>) -> Result<Response, RegistryError> {
+    async fn send(
+        &self,
+        ask: &Ask<'_>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response, RegistryError> {
         let base = self.base.borrow().clone();
         let mut sent = self.transport.send(&self.build(ask, &base, authorization.clone())?).await;
         if let Err(RegistryError::Transport { cause, .. }) = &sent
-            && self.may_fall_back.get()
+            // Another request may have found out meanwhile.
+            && (self.may_fall_back.get() || self.base.borrow().scheme() == "http")
             && base.scheme() == "https"
             && allows_plain(cause)
         {
@@ -277,24 +350,29 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn build(
+    fn build<'b>(
         &self,
-        ask: &Ask,
+        ask: &Ask<'b>,
         base: &Url,
         authorization: Option<HeaderValue>,
-    ) -> Result<Request, RegistryError> {
+    ) -> Result<Request<'b>, RegistryError> {
         let broken = |problem| RegistryError::Protocol { doing: ask.doing.clone(), problem };
         let url = base.join(&ask.path).map_err(|_| broken("the address is no URL"))?;
-        if url.origin() != base.origin() {
+        let is_foreign = url.origin() != base.origin();
+        if is_foreign && !ask.may_leave {
             return Err(broken("the address leads to another server"));
+        }
+        if is_foreign && base.scheme() == "https" && url.scheme() != "https" {
+            return Err(broken("the address leads from HTTPS to something else"));
         }
         Ok(Request {
             method: ask.method.clone(),
             url,
             accept: ask.accept,
-            authorization,
+            authorization: authorization.filter(|_| !is_foreign),
             from: ask.from,
             form: None,
+            body: ask.body,
             doing: ask.doing.clone(),
         })
     }

@@ -115,6 +115,14 @@ pub enum RegistryError {
         /// Why not.
         source: ManifestError,
     },
+    /// What is to be uploaded cannot be read.
+    #[error("{doing}")]
+    Content {
+        /// What was being done.
+        doing: String,
+        /// Why not.
+        source: std::io::Error,
+    },
     /// A certificate or key file cannot be used.
     #[error("cannot use {}: {problem}", path.display())]
     Certificate {

@@ -66,7 +66,7 @@ impl Client<'_> {
             return Err(RegistryError::TooLarge { doing, limit: DOCUMENT_MAX });
         }
         let path = format!("{}/blobs/{}", self.path(), descriptor.digest);
-        let ask = Ask { method: Method::GET, path, accept: None, from: 0, doing };
+        let ask = Ask::get(path, doing);
         let (_, bytes) = self.fetch(&ask, descriptor.size).await?;
         check(&ask.doing, &bytes, &descriptor.digest)?;
         Ok(bytes)
@@ -83,8 +83,7 @@ impl Client<'_> {
         let mut tags: Vec<String> = Vec::new();
         let mut path = format!("{}/tags/list", self.path());
         for _ in 0..PAGES_MAX {
-            let ask =
-                Ask { method: Method::GET, path: path.clone(), accept: None, from: 0, doing: doing.clone() };
+            let ask = Ask::get(path.clone(), doing.clone());
             let (response, bytes) = self.fetch(&ask, DOCUMENT_MAX).await?;
             let next = next_page(response.url(), response.headers());
             let list: List =
@@ -101,7 +100,7 @@ impl Client<'_> {
     }
 
     /// Fetches a whole document; one that breaks off is fetched again.
-    async fn fetch(&self, ask: &Ask, limit: u64) -> Result<(Response, Vec<u8>), RegistryError> {
+    async fn fetch(&self, ask: &Ask<'_>, limit: u64) -> Result<(Response, Vec<u8>), RegistryError> {
         let mut attempt = 0;
         loop {
             let mut response = self.request(ask).await?;
@@ -112,19 +111,14 @@ impl Client<'_> {
         }
     }
 
-    fn manifest_ask(&self, reference: &Reference, method: Method) -> Ask {
+    fn manifest_ask(&self, reference: &Reference, method: Method) -> Ask<'static> {
         let version = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, tag) => tag.unwrap_or(crate::image::reference::DEFAULT_TAG).to_owned(),
         };
         let doing = format!("reading manifest {version} in {}", self.repository());
-        Ask {
-            method,
-            path: format!("{}/manifests/{version}", self.path()),
-            accept: Some(ACCEPT),
-            from: 0,
-            doing,
-        }
+        let path = format!("{}/manifests/{version}", self.path());
+        Ask { accept: Some(ACCEPT), ..Ask::new(method, path, doing) }
     }
 }
 

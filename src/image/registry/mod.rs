@@ -9,6 +9,7 @@
 use std::cell::RefCell;
 
 mod blob;
+mod body;
 mod challenge;
 mod client;
 mod error;
@@ -17,9 +18,11 @@ mod retry;
 mod tls;
 mod token;
 mod transport;
+mod upload;
 
 pub use blob::{BlobPiece, BlobStream};
-pub use client::{Client, Connection};
+pub use body::{Payload, Pieces, file_pieces};
+pub use client::{Access, Client, Connection};
 pub use error::{Answer, RegistryError, TransportCause};
 pub use manifest::{Head, Served};
 pub use retry::RetryPolicy;

@@ -91,6 +91,7 @@ pub(super) async fn fetch(
         authorization: None,
         from: 0,
         form: None,
+        body: None,
         doing: "requesting a bearer token".to_owned(),
     };
     match secret {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HeaderValue, LOCATION, RANGE};
 use reqwest::{Client, Method, Response, Url};
 
+use super::body::Sent;
 use super::error::{Answer, RegistryError, TransportCause};
 use super::tls::{self, TlsSettings};
 
@@ -25,7 +26,7 @@ const REDIRECTS_MAX: usize = 10;
 
 /// One request, before redirects.
 #[derive(Debug, Clone)]
-pub(super) struct Request {
+pub(super) struct Request<'b> {
     pub(super) method: Method,
     pub(super) url: Url,
     pub(super) accept: Option<&'static str>,
@@ -34,6 +35,8 @@ pub(super) struct Request {
     pub(super) from: u64,
     /// A form to post.
     pub(super) form: Option<String>,
+    /// What is uploaded.
+    pub(super) body: Option<Sent<'b>>,
     /// What is being done, for errors.
     pub(super) doing: String,
 }
@@ -49,15 +52,24 @@ pub(super) struct Transport {
     own: OnceCell<Client>,
     /// For token servers and redirect targets: without the client certificate.
     foreign: OnceCell<Client>,
+    /// The same three for uploads, during which a server may be silent for as long as the body takes.
+    uploads: [OnceCell<Client>; 3],
 }
 
 impl Transport {
     pub(super) fn new(host: String, tls: TlsSettings) -> Self {
-        Self { host, tls, plain: OnceCell::new(), own: OnceCell::new(), foreign: OnceCell::new() }
+        Self {
+            host,
+            tls,
+            plain: OnceCell::new(),
+            own: OnceCell::new(),
+            foreign: OnceCell::new(),
+            uploads: Default::default(),
+        }
     }
 
     /// Sends a request and follows its redirects. The answer may have any status.
-    pub(super) async fn send(&self, request: &Request) -> Result<Response, RegistryError> {
+    pub(super) async fn send(&self, request: &Request<'_>) -> Result<Response, RegistryError> {
         let mut url = request.url.clone();
         let mut authorization = request.authorization.clone();
         for _ in 0..=REDIRECTS_MAX {
@@ -78,7 +90,7 @@ impl Transport {
     }
 
     #[expect(clippy::unused_self, reason = "reads as the transport's own error")]
-    fn redirect_error(&self, request: &Request, target: &str, problem: &'static str) -> RegistryError {
+    fn redirect_error(&self, request: &Request<'_>, target: &str, problem: &'static str) -> RegistryError {
         // A redirect's query often is a signature: a secret.
         let target = target.split(['?', '#']).next().unwrap_or_default().chars().take(300).collect();
         RegistryError::Redirect { doing: request.doing.clone(), target, problem }
@@ -86,12 +98,12 @@ impl Transport {
 
     async fn send_once(
         &self,
-        request: &Request,
+        request: &Request<'_>,
         url: &Url,
         authorization: Option<&HeaderValue>,
     ) -> Result<Response, RegistryError> {
         let is_own = url.origin() == request.url.origin();
-        let client = self.client(url.scheme() == "https", is_own)?;
+        let client = self.client(url.scheme() == "https", is_own, request.body.is_some())?;
         let mut builder = client
             .request(request.method.clone(), url.clone())
             .header(ACCEPT_ENCODING, "identity")
@@ -107,6 +119,15 @@ impl Transport {
         }
         if let Some(form) = &request.form {
             builder = builder.header("Content-Type", "application/x-www-form-urlencoded").body(form.clone());
+        }
+        if let Some(sent) = request.body {
+            let sending = sent
+                .attach(builder)
+                .map_err(|error| RegistryError::Content { doing: request.doing.clone(), source: error })?;
+            return match sent.watch(sending).await {
+                Ok(response) => Ok(response),
+                Err(cause) => Err(self.transport_error(&request.method, url, cause)),
+            };
         }
         // The headers must come within the limit; the body has its own.
         match tokio::time::timeout(DOCUMENT_LIMIT, builder.send()).await {
@@ -124,28 +145,36 @@ impl Transport {
         let method = match method.as_str() {
             "HEAD" => "Head",
             "POST" => "Post",
+            "PATCH" => "Patch",
+            "PUT" => "Put",
             _ => "Get",
         };
         RegistryError::Transport { host: self.host.clone(), method, url: shown.into(), cause }
     }
 
-    fn client(&self, encrypted: bool, own: bool) -> Result<&Client, RegistryError> {
-        let cell = match (encrypted, own) {
-            (false, _) => &self.plain,
-            (true, true) => &self.own,
-            (true, false) => &self.foreign,
+    fn client(&self, encrypted: bool, own: bool, uploads: bool) -> Result<&Client, RegistryError> {
+        let cell = match (encrypted, own, uploads) {
+            (false, _, false) => &self.plain,
+            (true, true, false) => &self.own,
+            (true, false, false) => &self.foreign,
+            (false, _, true) => &self.uploads[0],
+            (true, true, true) => &self.uploads[1],
+            (true, false, true) => &self.uploads[2],
         };
         if let Some(client) = cell.get() {
             return Ok(client);
         }
         let tls = if encrypted { tls::configuration(&self.tls, own)? } else { tls::unused_configuration()? };
-        let client = Client::builder()
+        let mut builder = Client::builder();
+        if !uploads {
+            builder = builder.read_timeout(SILENCE_LIMIT);
+        }
+        let client = builder
             .tls_backend_preconfigured(tls)
             .user_agent(concat!("rbox/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT_LIMIT)
-            .read_timeout(SILENCE_LIMIT)
             .http1_only()
             .build()
             .map_err(|error| RegistryError::Setup(error.into()))?;

@@ -1,6 +1,7 @@
 //! The sealed environment of a test, its images, its registry and its oracles.
 
 pub mod canary;
+pub mod cutter;
 pub mod env;
 pub mod fake;
 pub mod image;

@@ -79,9 +79,42 @@ impl Registry {
         format!("localhost:{}", self.port)
     }
 
+    /// Its port on the loopback device.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// What it logged.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("registry.log")).unwrap_or_default()
+    }
+
+    /// The requests that it has answered, as `METHOD PATH STATUS`.
+    pub fn requests(&self) -> Vec<String> {
+        let log = self.log();
+        let request = |line: &str| {
+            let mut parts = line.split('"');
+            let (_, request, rest) = (parts.next()?, parts.next()?, parts.next()?);
+            let (method, path) = request.strip_suffix(" HTTP/1.1")?.split_once(' ')?;
+            Some(format!("{method} {path} {}", rest.split_whitespace().next()?))
+        };
+        log.lines().filter_map(request).collect()
+    }
+
+    /// What skopeo says about `name`.
+    pub fn inspect(&self, name: &str) -> serde_json::Value {
+        let text = tool(
+            "skopeo",
+            [
+                "inspect",
+                "--raw",
+                "--tls-verify=false",
+                "--creds",
+                &format!("{USER}:{PASSWORD}"),
+                &format!("docker://{}/{name}", self.host()),
+            ],
+        );
+        serde_json::from_str(&text.stdout).unwrap()
     }
 
     /// Uploads the docker-archive `archive` as `name` with skopeo.

@@ -1,0 +1,189 @@
+//! `rbox push`.
+
+use std::path::PathBuf;
+
+use super::commit::write_file;
+use crate::cli::args::registry::RegistryArgs;
+use crate::cli::error::{CommandError, Result};
+use crate::cli::exit::ExitStatus;
+use crate::cli::progress::PullProgress;
+use crate::cli::ui::Ui;
+use crate::cli::values::go_bool;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::events::Event;
+use crate::image::compress::Settings;
+use crate::image::manifest::Family;
+use crate::image::push::{PushRequest, push};
+use crate::image::{Error, Reference};
+
+/// Push an image to a specified destination
+///
+/// Pushes a source image to a specified destination.
+///
+/// The Image "DESTINATION" uses a "transport":"details" format. See podman-push(1) section "DESTINATION" for the expected format.
+#[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "[options] IMAGE [DESTINATION]",
+    after_help = "rbox push imageID docker://registry.example.com/repository:tag\n  rbox push --creds user:password localhost/image registry.example.com/image:1"
+)]
+pub struct Args {
+    /// Compress tarball image layers when pushing to a directory using the 'dir' transport. (default is same compression type as source)
+    #[arg(long, hide = true)]
+    compress: bool,
+    #[command(flatten)]
+    compression: CompressionArgs,
+    /// Write the digest of the pushed image to the specified file
+    #[arg(long, value_name = "string")]
+    digestfile: Option<PathBuf>,
+    /// This is a Docker specific option and is a NOOP
+    #[arg(long)]
+    disable_content_trust: bool,
+    /// Layers to encrypt, 0-indexed layer indices with support for negative indexing
+    #[arg(long, value_name = "ints", hide = true)]
+    encrypt_layer: Vec<String>,
+    /// Key with the encryption protocol to use to encrypt the image (e.g. jwe:/path/to/key.pem)
+    #[arg(long, value_name = "stringArray", hide = true)]
+    encryption_key: Vec<String>,
+    /// Manifest type (oci, v2s2, or v2s1) to use in the destination (default is manifest type of source, with fallbacks)
+    #[arg(long, short, value_name = "string")]
+    format: Option<String>,
+    /// Suppress output information when pushing images
+    #[arg(long, short)]
+    quiet: bool,
+    #[command(flatten)]
+    registry: RegistryArgs,
+    #[command(flatten)]
+    signing: SigningArgs,
+    /// Path to a signature-policy file
+    #[arg(long, value_name = "string", hide = true)]
+    signature_policy: Option<PathBuf>,
+    image: String,
+    destination: Option<String>,
+}
+
+/// How layers are written.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct CompressionArgs {
+    /// compression format to use
+    #[arg(long, value_name = "string")]
+    compression_format: Option<String>,
+    /// compression level to use
+    #[arg(long, value_name = "int", allow_negative_numbers = true)]
+    compression_level: Option<i32>,
+    /// Use the specified compression algorithm even if the destination contains a differently-compressed variant already
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_parser = go_bool)]
+    force_compression: Option<bool>,
+}
+
+impl CompressionArgs {
+    /// The settings, and whether they are for all layers: then a format was asked for by name.
+    ///
+    /// # Errors
+    /// On formats and levels that there are not.
+    pub fn into_settings(self, config: &Config) -> Result<(Settings, bool)> {
+        let all = self.force_compression.unwrap_or(self.compression_format.is_some());
+        let format = self.compression_format.as_deref().unwrap_or(&config.engine.compression_format);
+        let level = self.compression_level.or(config.engine.compression_level);
+        let settings =
+            Settings::parse(format, level).map_err(|error| CommandError::new(error.to_string()))?;
+        Ok((settings, all))
+    }
+}
+
+/// How an image is signed.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct SigningArgs {
+    /// Discard any pre-existing signatures in the image
+    #[arg(long)]
+    remove_signatures: bool,
+    /// Add a signature at the destination using the specified key
+    #[arg(long, value_name = "string")]
+    sign_by: Option<String>,
+    /// Sign the image using a sigstore parameter file at PATH
+    #[arg(long, value_name = "PATH")]
+    sign_by_sigstore: Option<PathBuf>,
+    /// Sign the image using a sigstore private key at PATH
+    #[arg(long, value_name = "PATH")]
+    sign_by_sigstore_private_key: Option<PathBuf>,
+    /// Sign the image using a Sequoia-PGP key with the specified FINGERPRINT
+    #[arg(long, value_name = "FINGERPRINT")]
+    sign_by_sq_fingerprint: Option<String>,
+    /// Read a passphrase for signing an image from PATH
+    #[arg(long, value_name = "PATH")]
+    sign_passphrase_file: Option<PathBuf>,
+}
+
+impl SigningArgs {
+    /// Refuses what cannot be done. Signatures are never kept here, so there are none to remove.
+    ///
+    /// # Errors
+    /// When a signature is asked for.
+    pub fn check(&self) -> Result<()> {
+        let refused = [
+            (self.sign_by.is_some(), "--sign-by"),
+            (self.sign_by_sigstore.is_some(), "--sign-by-sigstore"),
+            (self.sign_by_sigstore_private_key.is_some(), "--sign-by-sigstore-private-key"),
+            (self.sign_by_sq_fingerprint.is_some(), "--sign-by-sq-fingerprint"),
+            (self.sign_passphrase_file.is_some(), "--sign-passphrase-file"),
+        ];
+        match refused.iter().find(|(given, _)| *given) {
+            Some((_, flag)) => Err(CommandError::new(format!("not supported yet: {flag}"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Pushes the image.
+pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    if !args.encryption_key.is_empty() || !args.encrypt_layer.is_empty() {
+        return Err(CommandError::new("not supported yet: --encryption-key and --encrypt-layer"));
+    }
+    args.signing.check()?;
+    let format = args.format.as_deref().map(parse_format).transpose()?.flatten();
+    let (compression, recompress) = args.compression.into_settings(engine.config()?)?;
+    let registry = args.registry.into_options(engine.config()?)?;
+    let found = engine.store()?.find_image(&args.image).map_err(|error| match error {
+        crate::store::Error::NotFound { text, .. } => Error::NotKnown(text).into(),
+        error => CommandError::from(error),
+    })?;
+    let text = args.destination.or(found.name).unwrap_or(args.image);
+    let destination = destination(&text)?;
+    if args.quiet {
+        ui.set_quiet(true);
+    }
+    let id = found.record.id.to_string();
+    let request = PushRequest { image: found.record, destination, format, compression, recompress, registry };
+    let digest = {
+        let mut progress = PullProgress::new(ui);
+        push(engine.images()?, &request, &mut progress)?
+    };
+    if let Some(path) = args.digestfile {
+        write_file(&path, &digest.to_string())?;
+    }
+    engine.events()?.emit(&[Event::image("push", &id, &text)]);
+    Ok(ExitStatus::SUCCESS)
+}
+
+/// The destination without its transport.
+fn destination(text: &str) -> Result<Reference> {
+    let name = text.strip_prefix("docker://").unwrap_or(text);
+    let reference = Reference::parse(name)
+        .map_err(|source| CommandError::from(Error::Reference { text: name.to_owned(), source }))?;
+    Ok(reference.with_default_tag())
+}
+
+/// `--format` of documents; nothing keeps the image's own.
+pub(in crate::cli) fn parse_format(text: &str) -> Result<Option<Family>> {
+    match text {
+        "" => Ok(None),
+        "oci" => Ok(Some(Family::Oci)),
+        "v2s2" | "docker" => Ok(Some(Family::Docker)),
+        "v2s1" => Err(CommandError::new(
+            "not supported: format \"v2s1\" has been removed from registries; use v2s2 or oci",
+        )),
+        _ => Err(CommandError::new(format!(
+            "unknown format {text:?}. Choose one of the supported formats: 'oci', 'v2s2', or 'v2s1'"
+        ))),
+    }
+}

@@ -1,0 +1,125 @@
+//! The content of one layer on its way to a registry.
+
+use std::fs::File;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::Scope;
+
+use bytes::Bytes;
+use futures_util::stream;
+use tokio::sync::mpsc;
+
+use crate::image::compress::{Settings, compress};
+use crate::image::inflate::Inflated;
+use crate::image::progress::{Event, Reporter};
+use crate::image::registry::{Payload, Pieces, file_pieces};
+use crate::store::{Digest, Hasher};
+
+/// Compressed pieces that wait for the network.
+const PIECES: usize = 4;
+
+/// A blob of the store, sent as it is.
+pub(super) struct Stored<'r> {
+    pub(super) file: Arc<File>,
+    pub(super) digest: Digest,
+    pub(super) size: u64,
+    pub(super) reporter: Reporter<'r>,
+}
+
+impl Payload for Stored<'_> {
+    fn size(&self) -> Option<u64> {
+        Some(self.size)
+    }
+
+    fn open(&self, offset: u64) -> io::Result<Pieces> {
+        Ok(file_pieces(Arc::clone(&self.file), offset))
+    }
+
+    fn digest(&self) -> Option<(Digest, u64)> {
+        Some((self.digest.clone(), self.size))
+    }
+
+    fn taken(&self, position: u64) {
+        self.reporter.report(Event::BlobProgress { digest: &self.digest, position });
+    }
+}
+
+/// A layer that is compressed while it is sent, on a thread of its own.
+pub(super) struct Encoded<'r, 'scope, 'env> {
+    pub(super) file: Arc<File>,
+    pub(super) diff_id: Digest,
+    pub(super) settings: Settings,
+    pub(super) reporter: Reporter<'r>,
+    pub(super) scope: &'scope Scope<'scope, 'env>,
+    /// Known once the thread has come to the end.
+    pub(super) result: Arc<Mutex<Option<(Digest, u64)>>>,
+}
+
+impl Payload for Encoded<'_, '_, '_> {
+    fn size(&self) -> Option<u64> {
+        None
+    }
+
+    fn open(&self, offset: u64) -> io::Result<Pieces> {
+        let (sender, receiver) = mpsc::channel(PIECES);
+        let (file, settings, result) = (Arc::clone(&self.file), self.settings, Arc::clone(&self.result));
+        *result.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.scope.spawn(move || {
+            match encode(&file, settings, offset, &sender) {
+                Ok(encoded) => *result.lock().unwrap_or_else(PoisonError::into_inner) = Some(encoded),
+                // Where nobody listens any more, the upload was given up for another reason.
+                Err(error) => drop(sender.blocking_send(Err(error))),
+            }
+        });
+        Ok(Box::pin(stream::unfold(receiver, |mut receiver| async {
+            let piece = receiver.recv().await?;
+            Some((piece, receiver))
+        })))
+    }
+
+    fn digest(&self) -> Option<(Digest, u64)> {
+        self.result.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn taken(&self, position: u64) {
+        self.reporter.report(Event::BlobProgress { digest: &self.diff_id, position });
+    }
+}
+
+/// Compresses all of a blob and sends what lies behind `offset`. Each time the same bytes come out, so an upload that was
+/// cut off can go on.
+fn encode(
+    file: &File,
+    settings: Settings,
+    offset: u64,
+    sender: &mpsc::Sender<io::Result<Bytes>>,
+) -> io::Result<(Digest, u64)> {
+    let mut input = Inflated::new(ReadAt { file, position: 0 });
+    let (mut hasher, mut size) = (Hasher::sha256(), 0_u64);
+    compress(&mut input, settings, &mut |piece| {
+        hasher.update(&piece);
+        let skip = usize::try_from(offset.saturating_sub(size)).unwrap_or(usize::MAX).min(piece.len());
+        size += piece.len() as u64;
+        let piece = Bytes::from(piece).slice(skip..);
+        if piece.is_empty() {
+            return Ok(());
+        }
+        sender.blocking_send(Ok(piece)).map_err(|_| io::Error::other("the upload was given up"))
+    })?;
+    Ok((hasher.finish(), size))
+}
+
+/// Reads a file without moving the place that others see.
+struct ReadAt<'f> {
+    file: &'f File,
+    position: u64,
+}
+
+impl io::Read for ReadAt<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        use std::os::unix::fs::FileExt as _;
+        let count = self.file.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}

@@ -1,0 +1,220 @@
+//! An image to one place of a registry.
+
+use std::cell::OnceCell;
+use std::sync::{Arc, Mutex};
+use std::thread::Scope;
+
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use super::layer::{Encoded, Stored};
+use crate::image::compress::Settings;
+use crate::image::error::{Error, Result};
+use crate::image::manifest::{Descriptor, Family};
+use crate::image::outgoing::{Leaving, Outgoing, Wanted, method, missing, type_of};
+use crate::image::place::Place;
+use crate::image::progress::{Event, Reporter};
+use crate::image::pull::Context;
+use crate::image::reference::Reference;
+use crate::image::registry::{Access, Client, RegistryError, block_on};
+use crate::store::{Digest, ImageRecord, Store, TagRecord, Variant};
+
+/// More repositories than this are not asked for a blob.
+const MOUNTS_MAX: usize = 3;
+
+/// Where to, and in which form.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Target<'t> {
+    pub(super) place: &'t Place,
+    pub(super) family: Family,
+    pub(super) wanted: Wanted,
+}
+
+/// Pushes `image`; returns the digest of the manifest.
+pub(super) fn push(
+    context: Context<'_>,
+    image: &Outgoing,
+    target: Target<'_>,
+    reporter: Reporter<'_>,
+) -> Result<Digest> {
+    let client = target.place.client(reporter).with_access(Access::Push);
+    std::thread::scope(|scope| {
+        let upload = Upload {
+            store: context.store,
+            image,
+            target,
+            client: &client,
+            reporter,
+            scope,
+            known: OnceCell::new(),
+        };
+        block_on(upload.run(context.parallel()))?
+    })
+}
+
+/// One image on its way.
+struct Upload<'u, 'scope, 'env> {
+    store: &'u Store,
+    image: &'u Outgoing,
+    target: Target<'u>,
+    client: &'u Client<'u>,
+    reporter: Reporter<'u>,
+    /// Where layers are compressed.
+    scope: &'scope Scope<'scope, 'env>,
+    /// All images here with their names, once somebody asks.
+    known: OnceCell<(Vec<ImageRecord>, Vec<TagRecord>)>,
+}
+
+impl Upload<'_, '_, '_> {
+    async fn run(&self, parallel: usize) -> Result<Digest> {
+        self.reporter.report(Event::Source);
+        let leaving = self.image.leaving(self.target.wanted);
+        // A layer that the image has twice is sent once.
+        let mut distinct: Vec<&Leaving> = Vec::new();
+        for layer in &leaving {
+            if !distinct.contains(&layer) {
+                distinct.push(layer);
+            }
+        }
+        let sent: Vec<Descriptor> = stream::iter(distinct.iter().map(|layer| self.layer(layer)))
+            .buffered(parallel)
+            .try_collect()
+            .await?;
+        let of = |layer: &Leaving| {
+            let at = distinct.iter().position(|other| *other == layer).expect("each layer is one of them");
+            sent[at].clone()
+        };
+        let (manifest, family) =
+            self.image.manifest_with(leaving.iter().map(of).collect(), self.target.family);
+        let config = &self.image.manifest.config.digest;
+        self.reporter.report(Event::Config(config));
+        self.document(config, &self.image.config_bytes).await?;
+        self.reporter.report(Event::Manifest);
+        let digest = Digest::of(&manifest);
+        let remote = &self.target.place.remote;
+        self.client
+            .put_manifest(remote, Bytes::from(manifest), family.manifest_type())
+            .await
+            .map_err(|error| self.failed(error))?;
+        Ok(digest)
+    }
+
+    /// Sees to it that the registry has a layer.
+    async fn layer(&self, layer: &Leaving) -> Result<Descriptor> {
+        match layer {
+            Leaving::AsIs(descriptor) => self.stored(descriptor).await.map(|()| descriptor.clone()),
+            Leaving::Encoded { blob, diff_id, settings } => self.encoded(blob, diff_id, *settings).await,
+        }
+    }
+
+    async fn stored(&self, descriptor: &Descriptor) -> Result<()> {
+        let digest = &descriptor.digest;
+        if self.is_there(digest, &[]).await? {
+            self.reporter.report(Event::BlobSkipped(digest));
+            return Ok(());
+        }
+        let file = self.open(digest)?;
+        let size = file.metadata().map_or(descriptor.size, |meta| meta.len());
+        self.reporter.report(Event::BlobStarted { digest, size: Some(size), offset: 0 });
+        let payload = Stored { file: Arc::new(file), digest: digest.clone(), size, reporter: self.reporter };
+        self.client.upload(&payload).await.map_err(|error| self.failed(error))?;
+        self.reporter.report(Event::BlobDone(digest));
+        Ok(())
+    }
+
+    async fn encoded(&self, blob: &Digest, diff_id: &Digest, settings: Settings) -> Result<Descriptor> {
+        let method = method(settings);
+        let described = |digest: Digest, size: u64| {
+            Descriptor::new(type_of(settings.algorithm, self.target.family), digest, size)
+        };
+        let remote = &self.target.place.remote;
+        let mut repositories = vec![remote.repository()];
+        if let Some(known) = self.store.variant(diff_id, &method) {
+            let elsewhere = known.repositories.iter().filter(|other| **other != remote.repository());
+            repositories.extend(elsewhere.cloned());
+            if self.is_there(&known.digest, &repositories).await? {
+                self.reporter.report(Event::BlobSkipped(&known.digest));
+                self.remember(diff_id, Variant { repositories, ..known.clone() });
+                return Ok(described(known.digest, known.size));
+            }
+        }
+        self.reporter.report(Event::BlobStarted { digest: diff_id, size: None, offset: 0 });
+        let payload = Encoded {
+            file: Arc::new(self.open(blob)?),
+            diff_id: diff_id.clone(),
+            settings,
+            reporter: self.reporter,
+            scope: self.scope,
+            result: Arc::new(Mutex::new(None)),
+        };
+        let (digest, size) = self.client.upload(&payload).await.map_err(|error| self.failed(error))?;
+        self.reporter.report(Event::BlobDone(diff_id));
+        self.remember(diff_id, Variant { method, digest: digest.clone(), size, repositories });
+        Ok(described(digest, size))
+    }
+
+    fn remember(&self, diff_id: &Digest, variant: Variant) {
+        if let Err(error) = self.store.put_variant(diff_id, variant) {
+            // The next push is slower, that is all.
+            self.reporter.report(Event::Warning(&crate::image::error::chain(&error)));
+        }
+    }
+
+    /// Whether the repository has a blob, or can have it from another one of the registry; `others` are some that
+    /// have it.
+    async fn is_there(&self, digest: &Digest, others: &[String]) -> Result<bool> {
+        if self.client.has_blob(digest).await.map_err(|error| self.failed(error))? {
+            return Ok(true);
+        }
+        for other in self.repositories(digest, others)? {
+            if self.client.mount_blob(digest, &other).await.map_err(|error| self.failed(error))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    async fn document(&self, digest: &Digest, bytes: &[u8]) -> Result<()> {
+        if !self.is_there(digest, &[]).await? {
+            let payload = Bytes::copy_from_slice(bytes);
+            self.client.upload(&payload).await.map_err(|error| self.failed(error))?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, digest: &Digest) -> Result<std::fs::File> {
+        self.store.blob(digest)?.ok_or_else(|| missing(&self.image.record, "blob", digest))
+    }
+
+    fn failed(&self, source: RegistryError) -> Error {
+        let reference = Box::new(self.target.place.remote.clone());
+        Error::Destination { reference, source: Box::new(source) }
+    }
+
+    /// Other repositories of the same registry that have a blob: those of `others`, and what the names of images here
+    /// tell. Returned are their paths.
+    fn repositories(&self, blob: &Digest, others: &[String]) -> Result<Vec<String>> {
+        if self.known.get().is_none() {
+            let _ = self.known.set((self.store.images()?, self.store.tags()?));
+        }
+        let (records, tags) = self.known.get().expect("just set");
+        let has = |record: &&ImageRecord| {
+            record.id.digest() == *blob || record.layers.iter().any(|layer| layer.blob.as_ref() == Some(blob))
+        };
+        let named = records
+            .iter()
+            .filter(has)
+            .flat_map(|record| tags.iter().filter(|tag| tag.image == record.id).map(|tag| tag.name.clone()));
+        let remote = &self.target.place.remote;
+        let mut found: Vec<String> = Vec::new();
+        for name in others.iter().cloned().chain(named) {
+            let Ok(name) = Reference::parse(&name) else { continue };
+            let path = name.path().to_owned();
+            if name.domain() == remote.domain() && path != remote.path() && !found.contains(&path) {
+                found.push(path);
+            }
+        }
+        found.truncate(MOUNTS_MAX);
+        Ok(found)
+    }
+}
