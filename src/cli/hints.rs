@@ -64,6 +64,8 @@ fn for_path(call: &str, path: &Path, errno: i32) -> Option<String> {
     match errno {
         // The size limit of a process answers so too.
         libc::EFBIG => Some("the file is larger than `ulimit -f` allows".to_owned()),
+        // A name inside of an archive is no place that could be looked at.
+        libc::ENOSPC if path.is_relative() => Some("the file system is full: see `df -h` and `df -i`".to_owned()),
         libc::ENOSPC => Some(format!("the file system is full: see `df -h {place}` and `df -i {place}`")),
         libc::EDQUOT => Some("the disk quota of this user is used up: see `quota`".to_owned()),
         libc::EROFS => Some("the file system is read-only: `--root DIR` puts the store elsewhere".to_owned()),

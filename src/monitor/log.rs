@@ -18,6 +18,7 @@ use jiff::tz::TimeZone;
 
 use super::line::{Format, Line};
 use super::protocol::Stream;
+use crate::config::zone;
 use crate::kernel::{self, Result};
 
 /// Flush at this size: a chunk of very short lines grows by a factor of fifty.
@@ -54,7 +55,9 @@ pub struct Writer {
     limit: u64,
     stamp: Stamp,
     buffer: Vec<u8>,
-    /// A write failed (disk full); the next success notes it in the log.
+    /// Bytes of output in `buffer`.
+    pending: u64,
+    /// Bytes of output that could not be written (disk full); the next success notes them in the log.
     lost: u64,
 }
 
@@ -96,6 +99,7 @@ impl Writer {
             limit,
             stamp: Stamp { utc: *format == Format::Json, ..Stamp::default() },
             buffer: Vec::new(),
+            pending: 0,
             lost: 0,
         })
     }
@@ -104,27 +108,27 @@ impl Writer {
     ///
     /// A full disk must not stop the container: what cannot be written is counted and noted later.
     pub fn append(&mut self, stream: Stream, bytes: &[u8]) {
+        self.stamp.renew(Timestamp::now());
         if self.lost > 0 {
             let note = format!("[{} bytes of output could not be logged]", self.lost);
             self.line(stream, true, note.as_bytes());
+            if !self.flush() {
+                // Not even the note: what came later must not stand before it.
+                self.lost += bytes.len() as u64;
+                return;
+            }
             self.lost = 0;
-            self.flush();
         }
-        self.stamp.renew(Timestamp::now());
         let mut rest = bytes;
         while !rest.is_empty() {
-            match rest.iter().position(|&b| b == b'\n') {
-                Some(end) => {
-                    self.line(stream, true, &rest[..end]);
-                    rest = &rest[end + 1..];
-                }
-                None => {
-                    self.line(stream, false, rest);
-                    rest = &[];
-                }
-            }
-            if self.buffer.len() >= FLUSH {
-                self.flush();
+            let end = rest.iter().position(|&b| b == b'\n');
+            self.line(stream, end.is_some(), &rest[..end.unwrap_or(rest.len())]);
+            let taken = end.map_or(rest.len(), |end| end + 1);
+            self.pending += taken as u64;
+            rest = &rest[taken..];
+            if self.buffer.len() >= FLUSH && !self.flush() {
+                self.lost += rest.len() as u64;
+                break;
             }
         }
         self.flush();
@@ -136,20 +140,23 @@ impl Writer {
         self.format.write(&mut self.buffer, &self.stamp.text, stream, whole, text);
     }
 
-    fn flush(&mut self) {
+    /// Writes the buffer; whether that worked.
+    fn flush(&mut self) -> bool {
         let size = self.buffer.len() as u64;
         if self.length > 0 && self.length.saturating_add(size) > self.limit {
             self.rotate();
         }
-        match self.file.write_all(&self.buffer) {
-            Ok(()) => self.length += size,
-            Err(_) => {
-                // Take back the part that did get through: half a line would spoil the format.
-                let _ = self.file.set_len(self.length);
-                self.lost += size;
-            }
+        let written = self.file.write_all(&self.buffer).is_ok();
+        if written {
+            self.length += size;
+        } else {
+            // Take back the part that did get through: half a line would spoil the format.
+            let _ = self.file.set_len(self.length);
+            self.lost += self.pending;
         }
+        self.pending = 0;
         self.buffer.clear();
+        written
     }
 
     /// Begins the file again. When that fails, the old one goes on beyond its limit.
@@ -250,7 +257,7 @@ impl Stamp {
 
     fn renew(&mut self, now: Timestamp) {
         let utc = self.utc;
-        let zone = self.zone.get_or_insert_with(|| if utc { TimeZone::UTC } else { TimeZone::system() });
+        let zone = self.zone.get_or_insert_with(|| if utc { TimeZone::UTC } else { zone::local() });
         if now.as_second() != self.second {
             self.second = now.as_second();
             let form = if utc { "%Y-%m-%dT%H:%M:%S.%9fZ" } else { "%Y-%m-%dT%H:%M:%S.%9f%:z" };
@@ -394,6 +401,24 @@ mod tests {
             .read_to_string(&mut text)
             .unwrap();
         assert!(text.lines().all(|line| line.contains(" stdout F line ")), "{text}");
+    }
+
+    #[test]
+    fn what_a_full_disk_took_is_counted_and_noted_once() {
+        let dir = Scratch::new("lost");
+        let path = dir.0.join("l");
+        let mut log = Writer::open(&k8s(Path::new("/dev/full"), 0)).unwrap();
+        for text in ["one\n", "t", "wo\n"] {
+            log.append(Stream::Stdout, text.as_bytes());
+        }
+        assert_eq!(log.lost, 8);
+        log.file = File::options().create(true).append(true).open(&path).unwrap();
+        for text in ["three\n", "four\n"] {
+            log.append(Stream::Stdout, text.as_bytes());
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().filter_map(|line| line.split(" stdout F ").nth(1)).collect();
+        assert_eq!(lines, ["[8 bytes of output could not be logged]", "three", "four"]);
     }
 
     struct Scratch(PathBuf);

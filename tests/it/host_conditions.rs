@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard};
 
+use super::support::disk::on_small_disk;
 use super::support::env::{finish, outcome, spawn_captured};
 use super::support::image::{Entry, busybox_config, busybox_entries, layer};
 use super::support::{Outcome, TestEnv, image};
@@ -220,47 +220,6 @@ fn a_read_only_store_is_readable_and_nothing_else() {
         );
     }
     assert_eq!(env.ok(["ps", "-aq"]).lines().count(), 1);
-}
-
-/// The small file system that `tests/run` mounts; one test at a time has it.
-struct SmallDisk {
-    _turn: MutexGuard<'static, ()>,
-    path: PathBuf,
-}
-
-impl SmallDisk {
-    fn take() -> Self {
-        static TURN: Mutex<()> = Mutex::new(());
-        let turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let path = std::env::var_os("RBOX_TEST_SMALL").expect("tests/run mounts a small tmpfs");
-        Self { _turn: turn, path: path.into() }
-    }
-
-    fn free(&self) {
-        fs::remove_file(self.path.join("filler")).unwrap();
-    }
-
-    fn fill(&self) {
-        let mut filler = fs::File::create(self.path.join("filler")).unwrap();
-        let chunk = [0_u8; 1 << 16];
-        while std::io::Write::write_all(&mut filler, &chunk).is_ok() {}
-        // The rest of the last block too.
-        while std::io::Write::write_all(&mut filler, &[0]).is_ok() {}
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(self.path.join("filler"));
-    }
-}
-
-/// An environment whose store is on the small disk.
-fn on_small_disk(name: &str) -> (SmallDisk, TestEnv) {
-    let disk = SmallDisk::take();
-    let mut env = TestEnv::new(name);
-    env.set("XDG_DATA_HOME", disk.path.join(name).to_str().unwrap());
-    (disk, env)
 }
 
 #[test]

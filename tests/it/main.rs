@@ -26,6 +26,7 @@ mod hostile_roots;
 mod lifecycle;
 mod logs;
 mod oci;
+mod output;
 mod pull;
 mod push;
 mod registry_faults;

@@ -2,6 +2,7 @@
 
 pub mod canary;
 pub mod cutter;
+pub mod disk;
 pub mod env;
 pub mod fake;
 pub mod image;
