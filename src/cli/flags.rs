@@ -7,6 +7,7 @@
 //! error texts, against the arguments that clap knows of; clap then gets a
 //! canonical form (`--flag=value … -- arguments`), converts and checks values.
 
+use std::cell::LazyCell;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 
@@ -45,6 +46,9 @@ pub enum FlagError {
     },
 }
 
+/// The program's own options. They are built when a flag is no one else's: few command lines have any.
+pub type Globals = LazyCell<Command>;
+
 /// Words, sorted.
 #[derive(Debug, Default)]
 pub struct Words {
@@ -65,14 +69,14 @@ pub enum Until {
     FirstArgument,
 }
 
-/// Reads flags of `local` and `global` (commands whose arguments are defined)
+/// Reads flags of `local` and `global` (commands whose arguments are built)
 /// from `words`.
 ///
 /// # Errors
 /// Fails on the first word that pflag would refuse.
 pub fn read(
     local: Option<&Command>,
-    global: &Command,
+    global: &Globals,
     words: &[OsString],
     until: Until,
 ) -> Result<Words, FlagError> {
@@ -106,7 +110,7 @@ pub fn read(
 
 struct Reader<'a> {
     local: Option<&'a Command>,
-    global: &'a Command,
+    global: &'a Globals,
     rest: &'a [OsString],
     words: Words,
 }
@@ -271,11 +275,18 @@ mod tests {
         command
     }
 
+    fn program() -> Globals {
+        LazyCell::new(|| {
+            let mut command = Command::new("rbox").disable_help_flag(true).arg(Arg::new("root").long("root"));
+            command.build();
+            command
+        })
+    }
+
     fn read_words(text: &str, until: Until) -> Result<(String, String, String), FlagError> {
         let words: Vec<OsString> =
             shlex::split(text).expect("valid words").into_iter().map(OsString::from).collect();
-        let mut global = Command::new("rbox").disable_help_flag(true).arg(Arg::new("root").long("root"));
-        global.build();
+        let global = program();
         let read = read(Some(&command()), &global, &words, until)?;
         let join = |words: &[OsString]| {
             words.iter().map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
@@ -337,8 +348,7 @@ mod tests {
         #[test]
         fn canonical_words_are_stable(words in proptest::collection::vec("-{0,3}[a-z=é]{0,8}", 0..6)) {
             let words: Vec<OsString> = words.into_iter().map(OsString::from).collect();
-            let mut global = Command::new("rbox").disable_help_flag(true).arg(Arg::new("root").long("root"));
-            global.build();
+            let global = program();
             if let Ok(first) = read(Some(&command()), &global, &words, Until::End) {
                 let again: Vec<OsString> =
                     first.local.iter().cloned().chain([OsString::from("--")]).chain(first.arguments.iter().cloned()).collect();

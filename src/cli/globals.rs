@@ -12,7 +12,7 @@ use super::ui::{Level, Ui};
 use crate::engine::{Options, is_mount_program};
 
 /// Manage pods, containers and images
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 pub struct GlobalArgs {
     /// Cgroup manager to use ("cgroupfs"|"systemd")
     #[arg(long, value_name = "string")]
@@ -42,7 +42,7 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "string", hide = true)]
     pub imagestore: Option<PathBuf>,
     /// Log messages above specified level (trace, debug, info, warn, warning, error, fatal, panic)
-    #[arg(long, value_name = "string", default_value = "warn")]
+    #[arg(long, value_name = "string", default_value = LOG_LEVEL)]
     pub log_level: String,
     /// Load the containers.conf(5) module
     #[arg(long, value_name = "stringArray")]
@@ -89,6 +89,12 @@ pub struct GlobalArgs {
 }
 
 impl GlobalArgs {
+    /// What a command line without any of them says, as clap would read it.
+    #[must_use]
+    pub fn none_given() -> Self {
+        Self { log_level: LOG_LEVEL.to_owned(), ..Self::default() }
+    }
+
     /// Applies what concerns the terminal to `ui`, and refuses what rbox cannot do.
     ///
     /// # Errors
@@ -200,4 +206,19 @@ fn one_of(flag: &str, value: Option<&str>, done: &[&str], later: &[&str]) -> Res
     }
 }
 
+const LOG_LEVEL: &str = "warn";
 const LOG_LEVELS: &str = "trace, debug, info, warn, warning, error, fatal, panic";
+
+#[cfg(test)]
+mod tests {
+    use clap::FromArgMatches as _;
+
+    use super::*;
+
+    #[test]
+    fn no_words_are_read_as_by_clap() {
+        let matches = crate::cli::tree::globals().try_get_matches_from_mut(["rbox"]).unwrap();
+        let read = GlobalArgs::from_arg_matches(&matches).unwrap();
+        assert_eq!(format!("{:?}", GlobalArgs::none_given()), format!("{read:?}"));
+    }
+}

@@ -1,6 +1,7 @@
 //! From words to the command that runs: which one, its arguments, the options
 //! of the program.
 
+use std::cell::LazyCell;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use clap::{ArgMatches, Command, FromArgMatches as _};
 use super::commands::Spec;
 use super::complete;
 use super::error::{CommandError, Result};
-use super::flags::{self, FlagError, Until};
+use super::flags::{self, FlagError, Globals, Until};
 use super::globals::GlobalArgs;
 use super::tree::{self, Node};
 use super::ui::Ui;
@@ -58,7 +59,7 @@ pub fn resolve(ui: &mut Ui, words: &[OsString]) -> Result<Invocation> {
         return Ok(Invocation::Complete(words.to_vec(), request == complete::REQUEST));
     }
     let program = ui.program().to_owned();
-    let global = tree::globals();
+    let global: Globals = LazyCell::new(tree::globals);
     let mut node = Node::Root;
     let mut global_words = Vec::new();
     let mut words = words.to_vec();
@@ -95,7 +96,7 @@ pub fn resolve(ui: &mut Ui, words: &[OsString]) -> Result<Invocation> {
 }
 
 /// `help [command]`; `help --help` is about itself.
-fn help_topic(global: &Command, words: &[OsString], program: &str) -> Result<Invocation> {
+fn help_topic(global: &Globals, words: &[OsString], program: &str) -> Result<Invocation> {
     let words = match flags::read(None, global, words, Until::End) {
         Ok(read) => read.arguments,
         Err(FlagError::Help) => return Ok(Invocation::Help(Node::Help)),
@@ -112,7 +113,7 @@ fn help_topic(global: &Command, words: &[OsString], program: &str) -> Result<Inv
 fn command(
     node: Node,
     spec: &'static Spec,
-    global: &Command,
+    global: &Globals,
     mut global_words: Vec<OsString>,
     words: &[OsString],
     program: &str,
@@ -130,9 +131,12 @@ fn command(
         Err(error) => return Err(CommandError::usage(error, &path)),
     };
     global_words.extend(read.global);
-    let globals = convert(&mut global.clone(), global_words, Vec::new(), &path).and_then(|matches| {
-        GlobalArgs::from_arg_matches(&matches).map_err(|error| CommandError::new(error.to_string()))
-    })?;
+    let globals = if global_words.is_empty() {
+        GlobalArgs::none_given()
+    } else {
+        let matches = convert(&mut Command::clone(global), global_words, Vec::new(), &path)?;
+        GlobalArgs::from_arg_matches(&matches).map_err(|error| CommandError::new(error.to_string()))?
+    };
     count_arguments(&local, read.arguments.len(), &path)?;
     let matches = convert(&mut local, read.local, read.arguments, &path)?;
     Ok(Invocation::Command { spec, matches, globals: Box::new(globals) })

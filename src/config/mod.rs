@@ -1,7 +1,7 @@
 //! What the user and the administrator decided before rbox started.
 //!
 //! Owns the environment ([`Env`], read once), the XDG directories ([`Paths`]),
-//! containers.conf ([`Config`]) and the sub-id files ([`subid`]). It reads these files
+//! containers.conf ([`Config`]), the sub-id files ([`subid`]) and the time zone ([`zone`]). It reads these files
 //! and nothing else, prints nothing, and costs a few failed `open` calls when they are absent.
 
 pub mod containers;
@@ -11,6 +11,7 @@ mod load;
 pub mod paths;
 pub mod storage;
 pub mod subid;
+pub mod zone;
 
 pub use containers::Config;
 pub use env::Env;

@@ -7,12 +7,14 @@ use std::fs;
 use std::path::Path;
 
 use super::{Error, Result};
+use crate::kernel::file;
 use crate::runtime::cgroup::Cgroup;
 
 /// Whether the cgroup is frozen.
 #[must_use]
 pub fn is_frozen(dir: &str) -> bool {
-    !dir.is_empty() && fs::read(Path::new(dir).join("cgroup.freeze")).is_ok_and(|text| text.starts_with(b"1"))
+    !dir.is_empty()
+        && file::read_pseudo(&Path::new(dir).join("cgroup.freeze")).is_ok_and(|text| text.starts_with(b"1"))
 }
 
 /// Freezes or thaws all processes of the cgroup.

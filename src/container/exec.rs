@@ -7,10 +7,10 @@
 use std::ffi::OsStr;
 use std::path::PathBuf;
 
-use oci_spec::runtime::Spec;
 use rustix::fs::Mode;
+use serde::Deserialize;
 
-use super::create::CreateRequest;
+use super::create::Extras;
 use super::lookup::read_json;
 use super::reserve::{make_dir, remove_dir};
 use super::state::ProcessRef;
@@ -36,6 +36,19 @@ pub struct ExecRequest {
     pub terminal: bool,
     /// With every capability.
     pub privileged: bool,
+}
+
+/// The part of `spec.json` that a further process takes over.
+#[derive(Deserialize)]
+struct SpecPart {
+    process: oci_spec::runtime::Process,
+}
+
+/// The part of `request.json` that a further process takes over.
+#[derive(Deserialize)]
+struct RequestPart {
+    #[serde(default)]
+    extras: Extras,
 }
 
 /// The entry of a process that runs; dropping it removes the entry.
@@ -88,11 +101,10 @@ impl Containers {
         let dir = self.dir(&record.id);
         let missing =
             |name: &str| Error::Invalid { what: format!("{} is missing", dir.join(name).display()) };
-        let spec: Spec = read_json(&dir.join("spec.json"), 1)?.ok_or_else(|| missing("spec.json"))?;
-        let created: CreateRequest =
+        let spec: SpecPart = read_json(&dir.join("spec.json"), 1)?.ok_or_else(|| missing("spec.json"))?;
+        let created: RequestPart =
             read_json(&dir.join("request.json"), 1)?.ok_or_else(|| missing("request.json"))?;
-        let own = spec.process().as_ref().ok_or_else(|| missing("spec.json"))?;
-        let mut process = process_from_spec(own)?;
+        let mut process = process_from_spec(&spec.process)?;
         process.arguments = request.command;
         process.keep_groups = keeps_groups(&record.annotations);
         process.terminal = request.terminal;

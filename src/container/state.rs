@@ -167,28 +167,13 @@ impl ProcessRef {
     }
 
     fn look(&self) -> Result<bool> {
-        if self.pid <= 0 {
-            return Ok(false);
+        let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.pid > 0) else { return Ok(false) };
+        match process::stat(pid) {
+            Ok(found) => Ok(found.start_time == self.start_time && !matches!(found.state, b'Z' | b'X')),
+            Err(e) if matches!(e.errno(), Some(libc::ENOENT | libc::ESRCH)) => Ok(false),
+            Err(e) => Err(e.into()),
         }
-        let path = format!("/proc/{}/stat", self.pid);
-        let text = match std::fs::read(&path) {
-            Ok(text) => text,
-            Err(e) if matches!(e.raw_os_error(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(false),
-            Err(e) => return Err(crate::kernel::Error::path("read", path, e).into()),
-        };
-        let found = parse_stat(&text);
-        Ok(found.is_some_and(|(state, start)| start == self.start_time && !matches!(state, b'Z' | b'X')))
     }
-}
-
-/// The state letter and the start time of a `/proc/PID/stat` text.
-fn parse_stat(text: &[u8]) -> Option<(u8, u64)> {
-    // The command name may hold blanks and brackets: the last `)` ends it.
-    let end = text.iter().rposition(|&b| b == b')')?;
-    let mut fields = text.get(end + 2..)?.split(|&b| b == b' ');
-    let state = *fields.next()?.first()?;
-    let start = std::str::from_utf8(fields.nth(18)?).ok()?.parse().ok()?;
-    Some((state, start))
 }
 
 impl ProcessRef {
@@ -331,17 +316,5 @@ impl StopMark {
         let text = std::fs::read(dir.join(STOP)).ok()?;
         // Whatever is in it, the file says that a stop was asked for.
         Some(serde_json::from_slice(&text).unwrap_or_default())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn stat_with_odd_command_names() {
-        let line = b"12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(parse_stat(line), Some((b'S', 4711)));
-        assert_eq!(parse_stat(b"12"), None);
     }
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
+
+use crate::config::zone;
 
 /// A point in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -21,7 +22,7 @@ impl Time {
     /// The time as Go's JSON has it: RFC 3339 in the local zone, without trailing zeros.
     #[must_use]
     pub fn to_go(self) -> GoTime {
-        let offset = self.0.to_zoned(TimeZone::system()).offset();
+        let offset = self.0.to_zoned(zone::local()).offset();
         let utc = offset.seconds() == 0;
         GoTime(if utc { self.0.to_string() } else { self.0.display_with_offset(offset).to_string() })
     }

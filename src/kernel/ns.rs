@@ -1,5 +1,6 @@
 //! Namespaces: kinds, sets of kinds, entering and leaving.
 
+use std::ffi::CString;
 use std::fmt;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
@@ -139,6 +140,13 @@ pub fn open_path(path: impl AsRef<Path>) -> Result<OwnedFd> {
 pub fn identity(namespace: impl AsFd) -> Result<(u64, u64)> {
     let stat = rustix::fs::fstat(namespace).map_err(|errno| Error::call("fstat", "namespace", errno))?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+/// What the kernel calls the namespace of `kind` in which `pid` lives, such as `net:[4026531840]`. It tells
+/// namespaces apart as [`identity`] does, and costs one call instead of three.
+pub fn name_of(pid: Pid, kind: Namespace) -> Result<CString> {
+    let path = format!("/proc/{}/ns/{}", pid.as_raw_nonzero(), kind.proc_name());
+    rustix::fs::readlink(&path, Vec::with_capacity(32)).map_err(|errno| Error::path("readlink", &path, errno))
 }
 
 /// The kind of the namespace behind a descriptor.

@@ -13,11 +13,13 @@ use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::sync::OnceLock;
 
 pub use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::ns::NamespaceSet;
-use super::{Error, Result};
+use super::{Error, Result, file};
 
 /// libc's constant of this name overflows its type.
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -295,16 +297,35 @@ pub fn execveat(program: impl AsFd, arguments: &CStringArray, environment: &CStr
     io::Error::last_os_error()
 }
 
+/// What `/proc/PID/stat` says about a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stat {
+    /// The letter of its state.
+    pub state: u8,
+    /// When it started, in clock ticks since boot.
+    pub start_time: u64,
+}
+
+/// Reads `/proc/PID/stat`.
+pub fn stat(pid: Pid) -> Result<Stat> {
+    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
+    let text = file::read_pseudo(Path::new(&path))?;
+    parse_stat(&text).ok_or_else(|| Error::path("parse", &path, io::Error::from(io::ErrorKind::InvalidData)))
+}
+
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    // The command name may hold blanks and brackets: the last `)` ends it.
+    let end = text.iter().rposition(|&b| b == b')')?;
+    let mut fields = text.get(end + 2..)?.split(|&b| b == b' ');
+    let state = *fields.next()?.first()?;
+    let start_time = std::str::from_utf8(fields.nth(18)?).ok()?.parse().ok()?;
+    Some(Stat { state, start_time })
+}
+
 /// When `pid` started, in clock ticks since boot (field 22 of its stat): with
 /// the pid this names a process of this boot for good.
 pub fn start_time(pid: Pid) -> Result<u64> {
-    let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
-    let stat = fs::read_to_string(&path).map_err(|source| Error::path("read", &path, source))?;
-    // The command name may hold spaces and parentheses; the last ')' ends it.
-    stat.rsplit_once(')')
-        .and_then(|(_, rest)| rest.split_whitespace().nth(19))
-        .and_then(|field| field.parse().ok())
-        .ok_or_else(|| Error::path("parse", &path, io::Error::from(io::ErrorKind::InvalidData)))
+    stat(pid).map(|stat| stat.start_time)
 }
 
 /// Puts `title` in place of this process's arguments, which every user of the host can read in
@@ -332,8 +353,12 @@ pub fn hide_arguments(title: &str) -> Result<()> {
 /// The identity of this boot of the machine.
 pub fn boot_id() -> Result<String> {
     let path = "/proc/sys/kernel/random/boot_id";
-    let text = fs::read_to_string(path).map_err(|source| Error::path("read", path, source))?;
-    Ok(text.trim().to_owned())
+    static BOOT: OnceLock<String> = OnceLock::new();
+    if let Some(boot) = BOOT.get() {
+        return Ok(boot.clone());
+    }
+    let text = file::read_pseudo(Path::new(path))?;
+    Ok(BOOT.get_or_init(|| String::from_utf8_lossy(&text).trim().to_owned()).clone())
 }
 
 /// Turns the -1 of a raw call into an error with its operands.
@@ -360,6 +385,13 @@ mod tests {
     fn identity_of_this_process_is_readable() {
         assert!(start_time(rustix::process::getpid()).unwrap() > 0);
         assert_eq!(boot_id().unwrap().len(), 36);
+    }
+
+    #[test]
+    fn stat_with_odd_command_names() {
+        let line = b"12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(parse_stat(line), Some(Stat { state: b'S', start_time: 4711 }));
+        assert_eq!(parse_stat(b"12"), None);
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! The caller may be inside or outside of the user's namespace: in both it is
 //! the owner of what lies below.
 
+use std::path::Path;
+
 use crate::kernel::idmap::{IdMaps, IdRange};
 use crate::kernel::ns::{self, Namespace, NamespaceSet};
 use crate::kernel::process::{CloneOptions, Pid};
@@ -69,11 +71,11 @@ fn foreign_namespaces(target: Pid) -> Result<NamespaceSet> {
     let own = rustix::process::getpid();
     let mut foreign = NamespaceSet::EMPTY;
     for kind in Namespace::ALL {
-        let theirs = ns::open(target, kind).map_err(|error| match error.errno() {
+        let theirs = ns::name_of(target, kind).map_err(|error| match error.errno() {
             Some(libc::ENOENT | libc::ESRCH) => Error::ChildDied { how: "the container is gone".to_owned() },
             _ => error.into(),
         })?;
-        if ns::identity(&theirs)? != ns::identity(ns::open(own, kind)?)? {
+        if theirs != ns::name_of(own, kind)? {
             foreign = foreign.with(kind);
         }
     }
@@ -84,8 +86,8 @@ fn foreign_namespaces(target: Pid) -> Result<NamespaceSet> {
 fn maps_of(target: Pid) -> Result<IdMaps> {
     let read = |name: &str| {
         let path = format!("/proc/{}/{name}", target.as_raw_nonzero());
-        let text =
-            std::fs::read_to_string(&path).map_err(|source| kernel::Error::path("read", &path, source))?;
+        let text = kernel::file::read_pseudo(Path::new(&path))?;
+        let text = String::from_utf8_lossy(&text);
         Ok::<_, Error>(text.lines().filter_map(parse_line).collect::<Vec<_>>())
     };
     Ok(IdMaps { uid: read("uid_map")?, gid: read("gid_map")? })

@@ -7,6 +7,7 @@ use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::cli::units::parse_input_time;
+use crate::config::zone;
 use crate::container::logs::{Follower, LogLine, LogOptions, LogReader};
 use crate::container::{Containers, Status};
 use crate::engine::Engine;
@@ -190,13 +191,13 @@ impl Style {
             prefix.push(' ');
         }
         if self.timestamps {
-            let zoned = time.to_zoned(jiff::tz::TimeZone::system());
-            let zone = if zoned.offset().seconds() == 0 {
+            let zoned = time.to_zoned(zone::local());
+            let offset = if zoned.offset().seconds() == 0 {
                 "Z".to_owned()
             } else {
                 zoned.strftime("%:z").to_string()
             };
-            prefix.push_str(&format!("{}{zone} ", zoned.strftime("%Y-%m-%dT%H:%M:%S.%9f")));
+            prefix.push_str(&format!("{}{offset} ", zoned.strftime("%Y-%m-%dT%H:%M:%S.%9f")));
         }
         prefix
     }

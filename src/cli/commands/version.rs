@@ -3,7 +3,6 @@
 use std::fs;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use crate::cli::compat;
@@ -11,6 +10,7 @@ use crate::cli::error::Result;
 use crate::cli::exit::ExitStatus;
 use crate::cli::format::{self, Layout, Value};
 use crate::cli::ui::Ui;
+use crate::config::zone;
 use crate::engine::Engine;
 
 /// Display the rbox version information
@@ -53,7 +53,7 @@ impl Version {
             version: env!("CARGO_PKG_VERSION"),
             go_version: concat!("rust", env!("CARGO_PKG_RUST_VERSION")),
             git_commit: option_env!("RBOX_GIT_COMMIT").unwrap_or_default(),
-            built_time: built.to_zoned(TimeZone::system()).strftime("%a %b %e %H:%M:%S %Y").to_string(),
+            built_time: built.to_zoned(zone::local()).strftime("%a %b %e %H:%M:%S %Y").to_string(),
             built: built.as_second(),
             os_arch: format!("linux/{}", go_arch()),
             os: "linux",

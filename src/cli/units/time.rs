@@ -7,6 +7,7 @@ use jiff::{Timestamp, civil};
 use serde::{Serialize, Serializer};
 
 use super::{UnitError, human_duration, parse_duration};
+use crate::config::zone;
 
 /// A point in time that prints as Go's `time.Time` in the caller's time zone:
 /// RFC 3339 with as many digits as needed in JSON, `2026-11-22 19:00:00.5 +0100
@@ -61,7 +62,7 @@ impl Time {
 
     /// Go's zero time is in UTC wherever it is printed.
     fn zone(self) -> TimeZone {
-        if self.is_zero() { TimeZone::UTC } else { TimeZone::system() }
+        if self.is_zero() { TimeZone::UTC } else { zone::local() }
     }
 }
 

@@ -97,24 +97,24 @@ impl Profile {
 
     /// The rules that hold for a container with the bounding set `capabilities` on this machine.
     #[must_use]
-    pub fn resolve(&self, capabilities: CapabilitySet) -> LinuxSeccomp {
+    pub fn resolve(mut self, capabilities: CapabilitySet) -> LinuxSeccomp {
         let kernel = kernel_version();
         let mut spec = LinuxSeccomp::default();
         spec.set_default_action(self.default_action)
             .set_default_errno_ret(self.default_errno_ret)
-            .set_flags(self.flags.clone())
-            .set_listener_path(self.listener_path.as_ref().map(Into::into))
-            .set_architectures(self.architectures());
-        let applies = |entry: &&Entry| {
+            .set_architectures(self.architectures())
+            .set_flags(self.flags.take())
+            .set_listener_path(self.listener_path.take().map(Into::into));
+        let applies = |entry: &Entry| {
             entry.includes.includes(capabilities, kernel) && !entry.excludes.excludes(capabilities, kernel)
         };
-        let syscalls = self.syscalls.iter().flatten().filter(applies).map(|entry| {
+        let syscalls = self.syscalls.into_iter().flatten().filter(applies).map(|entry| {
             let mut syscall = LinuxSyscall::default();
             syscall
-                .set_names(entry.names.iter().chain(&entry.name).cloned().collect())
+                .set_names(entry.names.into_iter().chain(entry.name).collect())
                 .set_action(entry.action)
                 .set_errno_ret(entry.errno_ret)
-                .set_args(entry.args.clone().filter(|args| !args.is_empty()));
+                .set_args(entry.args.filter(|args| !args.is_empty()));
             syscall
         });
         spec.set_syscalls(Some(syscalls.collect()));

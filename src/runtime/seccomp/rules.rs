@@ -14,7 +14,7 @@ use oci_spec::runtime::{
 use crate::kernel::seccomp;
 
 use super::super::error::{Error, Result};
-use super::table::{Abi, Table};
+use super::table::Abi;
 
 /// What a filter returns for a call of an ABI that it does not know.
 pub(super) const NO_SUCH_CALL: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
@@ -127,13 +127,12 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
 }
 
 fn calls(abi: Abi, syscalls: &[LinuxSyscall], default: u32) -> Result<BTreeMap<u32, Outcome>> {
-    let table = Table::of(abi);
     let mut calls: BTreeMap<u32, Outcome> = BTreeMap::new();
     for syscall in syscalls {
         let value = action(syscall.action(), syscall.errno_ret())?;
         let conditions = conditions(syscall.args().as_deref().unwrap_or_default())?;
         // A name that this ABI lacks is for another one, or for a newer kernel.
-        for number in syscall.names().iter().filter_map(|name| table.number(name)) {
+        for number in syscall.names().iter().filter_map(|name| abi.number(name)) {
             let outcome = calls.entry(number).or_default();
             if conditions.is_empty() {
                 outcome.otherwise.get_or_insert(value);

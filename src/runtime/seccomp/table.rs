@@ -11,8 +11,77 @@ pub enum Abi {
     Aarch64,
 }
 
-/// Lines of name and numbers, sorted by name.
-const TABLE: &str = include_str!("syscalls.txt");
+/// A line of name and numbers; lines are sorted by name.
+#[derive(Clone, Copy)]
+struct Call {
+    name: &'static str,
+    /// By [`Abi::column`].
+    numbers: [u32; 3],
+}
+
+/// The number of a call that an ABI lacks.
+const ABSENT: u32 = u32::MAX;
+
+const TEXT: &[u8] = include_bytes!("syscalls.txt");
+
+/// Read by the compiler: every start and every `exec` asks for hundreds of numbers.
+static CALLS: [Call; line_count() - 1] = calls();
+
+const fn line_count() -> usize {
+    let (mut count, mut at) = (0, 0);
+    while at < TEXT.len() {
+        count += (TEXT[at] == b'\n') as usize;
+        at += 1;
+    }
+    count
+}
+
+const fn calls() -> [Call; line_count() - 1] {
+    let mut calls = [Call { name: "", numbers: [ABSENT; 3] }; line_count() - 1];
+    let (mut line, mut at) = (0, word(0).1);
+    // The first line says what the columns are.
+    while TEXT[at - 1] != b'\n' {
+        at = word(at).1;
+    }
+    while line < calls.len() {
+        let (name, mut next) = word(at);
+        calls[line].name = match std::str::from_utf8(name) {
+            Ok(name) => name,
+            Err(_) => panic!("names are ASCII"),
+        };
+        let mut column = 0;
+        while column < 3 {
+            let digits;
+            (digits, next) = word(next);
+            calls[line].numbers[column] = number(digits);
+            column += 1;
+        }
+        at = next;
+        line += 1;
+    }
+    calls
+}
+
+/// The word at `from`, and where the next one begins.
+const fn word(from: usize) -> (&'static [u8], usize) {
+    let mut end = from;
+    while TEXT[end] != b' ' && TEXT[end] != b'\n' {
+        end += 1;
+    }
+    (TEXT.split_at(end).0.split_at(from).1, end + 1)
+}
+
+const fn number(digits: &[u8]) -> u32 {
+    if digits[0] == b'-' {
+        return ABSENT;
+    }
+    let (mut number, mut at) = (0, 0);
+    while at < digits.len() {
+        number = number * 10 + (digits[at] - b'0') as u32;
+        at += 1;
+    }
+    number
+}
 
 impl Abi {
     /// The ABI that this program itself uses.
@@ -50,22 +119,11 @@ impl Abi {
     }
 }
 
-/// Numbers by name for one ABI.
-#[derive(Debug)]
-pub(super) struct Table(Vec<(&'static str, u32)>);
-
-impl Table {
-    pub(super) fn of(abi: Abi) -> Self {
-        let entry = |line: &'static str| {
-            let mut fields = line.split(' ');
-            let name = fields.next()?;
-            Some((name, fields.nth(abi.column())?.parse().ok()?))
-        };
-        Self(TABLE.lines().skip(1).filter_map(entry).collect())
-    }
-
-    pub(super) fn number(&self, name: &str) -> Option<u32> {
-        self.0.binary_search_by_key(&name, |(known, _)| known).ok().map(|index| self.0[index].1)
+impl Abi {
+    /// The number of a call, unless this ABI lacks it.
+    pub(super) fn number(self, name: &str) -> Option<u32> {
+        let index = CALLS.binary_search_by_key(&name, |call| call.name).ok()?;
+        Some(CALLS[index].numbers[self.column()]).filter(|number| *number != ABSENT)
     }
 }
 
@@ -75,9 +133,8 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_and_right() {
-        let names: Vec<&str> = TABLE.lines().skip(1).filter_map(|line| line.split(' ').next()).collect();
-        assert!(names.is_sorted());
-        let table = Table::of(Abi::native());
+        assert!(CALLS.is_sorted_by(|a, b| a.name < b.name));
+        let native = Abi::native();
         let known = [
             ("read", libc::SYS_read),
             ("clone3", libc::SYS_clone3),
@@ -91,9 +148,10 @@ mod tests {
             ("getdents64", libc::SYS_getdents64),
         ];
         for (name, number) in known {
-            assert_eq!(table.number(name).map(i64::from), Some(number), "{name}");
+            assert_eq!(native.number(name).map(i64::from), Some(number), "{name}");
         }
-        assert_eq!(Table::of(Abi::X86).number("socketcall"), Some(102));
-        assert_eq!(table.number("nosuch"), None);
+        assert_eq!(Abi::X86.number("socketcall"), Some(102));
+        assert_eq!(Abi::Aarch64.number("socketcall"), None);
+        assert_eq!(native.number("nosuch"), None);
     }
 }

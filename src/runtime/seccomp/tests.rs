@@ -3,7 +3,7 @@
 use crate::kernel::cap::{Capability, CapabilitySet};
 use crate::kernel::seccomp::Instruction;
 
-use super::table::Table;
+use super::table::Abi;
 use super::*;
 
 const ALLOW: u32 = libc::SECCOMP_RET_ALLOW;
@@ -46,7 +46,7 @@ fn run(program: &[Instruction], architecture: u32, number: u32, arguments: [u64;
 fn call(program: &[Instruction], name: &str, first: &[u64]) -> u32 {
     let mut arguments = [0; 6];
     arguments[..first.len()].copy_from_slice(first);
-    let number = Table::of(Abi::native()).number(name).unwrap();
+    let number = Abi::native().number(name).unwrap();
     run(program, Abi::native().audit_number(), number, arguments)
 }
 
