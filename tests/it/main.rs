@@ -20,6 +20,7 @@ mod events;
 mod faults;
 mod health;
 mod host_conditions;
+mod hostile_engine;
 mod hostile_images;
 mod hostile_registry;
 mod hostile_roots;

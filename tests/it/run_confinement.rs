@@ -259,7 +259,14 @@ fn s17_no_nested_namespaces_and_no_network_administration() {
 fn s20_crashes_write_no_core_files() {
     let env = loaded("s20");
     let script = "cd /tmp; sh -c 'kill -SEGV $$'; ls /tmp; ulimit -c; echo x > /proc/sys/kernel/core_pattern";
-    let outcome = env.run(["run", "--rm", "--network=none", IMAGE, "sh", "-c", script]);
+    // The caller's own limit would allow them.
+    let rbox = env.command([""; 0]);
+    let mut shell = Command::new("/bin/sh");
+    let line = "ulimit -c unlimited; exec \"$@\"";
+    shell.args(["-c", line, "sh"]).arg(rbox.get_program()).current_dir(env.work()).env_clear();
+    shell.envs(rbox.get_envs().filter_map(|(k, v)| Some((k, v?)))).stdin(Stdio::null());
+    shell.args(["run", "--rm", "--network=none", IMAGE, "sh", "-c", script]);
+    let outcome = outcome(&mut shell);
     assert_eq!(outcome.stdout, "0\n", "{outcome:#?}");
     assert_ne!(outcome.code, 0);
 }
@@ -345,6 +352,12 @@ fn s32_kernel_information_is_masked() {
     for path in knobs {
         let errno = report[path]["write"]["errno"].as_i64();
         assert!(matches!(errno, Some(1 | 2 | 13 | 30)), "{path}: {}", report[path]);
+    }
+    // Parameters of the container's own namespaces are its root's by their owner: only the mount keeps them.
+    let own = ["/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/msgmax"];
+    let report = env.probe(&["--cap-add=NET_ADMIN"], &["paths", own[0], own[1]]);
+    for path in own {
+        assert_eq!(report[path]["write"]["errno"], 30, "{path}: {report}");
     }
     // A mask cannot be taken off.
     for command in

@@ -102,6 +102,23 @@ fn s36_mounts_carry_no_devices_and_no_set_user_id() {
         }
     }
     assert!(mount_options(&report, "/sys").0.contains(&"ro".to_owned()));
+    let has = |report: &Value, target: &str, wanted: &[&str]| {
+        let (options, _) = mount_options(report, target);
+        assert!(wanted.iter().all(|w| options.iter().any(|o| o == w)), "{target}: {options:?}");
+    };
+    has(&report, "/", &["nodev"]);
+    for node in ["/dev/null", "/dev/tty", "/dev/urandom"] {
+        has(&report, node, &["nosuid", "noexec"]);
+    }
+    for name in ["/etc/hosts", "/etc/hostname"] {
+        has(&report, name, &["nosuid", "nodev"]);
+    }
+    has(&report, "/sys/fs/cgroup", &["ro", "nosuid", "nodev", "noexec"]);
+    has(
+        &env.probe(&["--cgroupns=host"], &["report"]),
+        "/sys/fs/cgroup",
+        &["ro", "nosuid", "nodev", "noexec"],
+    );
 }
 
 #[test]

@@ -204,8 +204,12 @@ impl TestEnv {
 
 impl Drop for TestEnv {
     fn drop(&mut self) {
-        let removed = self.run(["rm", "--all", "--force", "--time", "0"]);
-        let leaks = self.leaks();
+        // A second panic on the way out of a failed test would end all tests.
+        let clean = || (self.run(["rm", "--all", "--force", "--time", "0"]), self.leaks());
+        let Ok((removed, leaks)) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(clean)) else {
+            assert!(std::thread::panicking(), "{}: cleaning up failed", self.root.display());
+            return;
+        };
         // Files of sub-ids can only be deleted from inside the user namespace.
         let _ = self.run([OsStr::new("unshare"), OsStr::new("rm"), OsStr::new("-rf"), self.root.as_os_str()]);
         let _ = std::fs::remove_dir_all(&self.root);
