@@ -162,7 +162,8 @@ pub fn replaced(ui: &Ui, engine: &Engine, request: &CreateRequest) -> Result<()>
     let Some(name) = request.identity.name.as_deref().filter(|_| request.identity.replace) else {
         return Ok(());
     };
-    if engine.containers()?.by_name(name)?.is_none() {
+    // A damaged one is removed all the same.
+    if matches!(engine.containers()?.by_name(name), Ok(None)) {
         return Ok(());
     }
     let mut child = own_program(ui, engine);

@@ -6,7 +6,7 @@
 use std::error::Error as StdError;
 use std::path::Path;
 
-use crate::{image, kernel, network, userns};
+use crate::{container, image, kernel, network, userns};
 
 /// What the user can do about `error`, if anything is known.
 #[must_use]
@@ -14,6 +14,9 @@ pub fn for_error(error: &(dyn StdError + 'static)) -> Vec<String> {
     let mut link = Some(error);
     while let Some(cause) = link {
         if let Some(hint) = cause.downcast_ref::<image::Error>().and_then(image::Error::hint) {
+            return vec![hint];
+        }
+        if let Some(hint) = cause.downcast_ref::<container::Error>().and_then(container::Error::hint) {
             return vec![hint];
         }
         let named = cause

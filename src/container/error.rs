@@ -76,6 +76,20 @@ pub enum Error {
         /// What the parser said.
         source: serde_json::Error,
     },
+    /// The record of a container is of no use; only its removal by force is.
+    #[error("container {id} is damaged")]
+    Broken {
+        /// The container.
+        id: String,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// A file of a container that should be there is not.
+    #[error("{} is missing or empty", path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+    },
     /// A file was written by a newer rbox.
     #[error("{} has version {found}, this rbox reads up to {known}", path.display())]
     Newer {
@@ -145,6 +159,17 @@ pub enum Error {
 }
 
 impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Broken { id, .. } => {
+                Some(format!("`rbox rm --force {id}` removes it and all that runs of it"))
+            }
+            _ => None,
+        }
+    }
+
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -157,8 +182,10 @@ impl Error {
             | Self::BadName { .. }
             | Self::Invalid { .. }
             | Self::RuntimeFlag { .. } => ErrorKind::InvalidInput,
+            Self::Broken { source, .. } => source.kind(),
             Self::Newer { .. } | Self::Unsupported { .. } | Self::NoFreezer => ErrorKind::Unsupported,
             Self::Damaged { .. }
+            | Self::Missing { .. }
             | Self::MonitorGone { .. }
             | Self::Kernel(_)
             | Self::NotStarted(_)

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use super::filter::Filters;
-use super::{Containers, Error, Record, Result, State, Status};
+use super::{ContainerId, Containers, Error, Record, Result, State, Status};
 use crate::store::Store;
 
 /// A container with its state.
@@ -48,10 +48,22 @@ impl Containers {
     /// # Errors
     /// When the table cannot be read.
     pub fn list(&self, filters: &Filters) -> Result<Vec<Listed>> {
+        Ok(self.survey(filters)?.0)
+    }
+
+    /// As [`Self::list`], with the ids of those that were removed meanwhile or are damaged
+    /// ([`Self::damaged_among`]).
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn survey(&self, filters: &Filters) -> Result<(Vec<Listed>, Vec<ContainerId>)> {
         let mut found = Vec::new();
+        let mut unreadable = Vec::new();
         for id in self.ids()? {
-            // Removed meanwhile, or damaged: `rm` and `inspect` of that one say so.
-            let Ok(Some(record)) = self.record(&id) else { continue };
+            let Ok(Some(record)) = self.record(&id) else {
+                unreadable.push(id);
+                continue;
+            };
             let state = self.state_or_unknown(&id);
             if filters.matches(&record, &state) {
                 found.push(Listed { record, state });
@@ -60,7 +72,7 @@ impl Containers {
         found.sort_by(|a, b| {
             (a.record.created, a.record.id.as_str()).cmp(&(b.record.created, b.record.id.as_str()))
         });
-        Ok(found)
+        Ok((found, unreadable))
     }
 
     /// Finds the containers that `selection` means.

@@ -67,11 +67,11 @@ impl Containers {
             return Err(not_found());
         }
         if let Some(id) = ContainerId::parse(reference) {
-            return self.record(&id)?.ok_or_else(not_found);
+            return self.known(&id)?.ok_or_else(not_found);
         }
         let mut found = None;
         for id in self.ids()?.into_iter().filter(|id| id.as_str().starts_with(reference)) {
-            let Some(record) = self.record(&id)? else { continue };
+            let Some(record) = self.known(&id)? else { continue };
             if found.replace(record).is_some() {
                 return Err(Error::Ambiguous { reference: reference.to_owned() });
             }
@@ -91,7 +91,7 @@ impl Containers {
         let id = std::str::from_utf8(&text).ok().and_then(|text| ContainerId::parse(text.trim_end()));
         let Some(id) = id else { return Ok(None) };
         // A crash between the steps of `create` or `rename` leaves a name file that no record confirms.
-        Ok(self.record(&id)?.filter(|record| record.name == name))
+        Ok(self.known(&id)?.filter(|record| record.name == name))
     }
 
     /// Reads the record of `id`, `None` if there is no such container.
@@ -108,7 +108,11 @@ impl Containers {
     /// When the state cannot be read or understood.
     pub fn state(&self, id: &ContainerId) -> Result<State> {
         let dir = self.dir(id);
-        let stored: Option<state::Stored> = read_json(&dir.join("state.json"), state::VERSION)?;
+        let path = dir.join("state.json");
+        let stored: Option<state::Stored> = read_json(&path, state::VERSION)?;
+        if stored.is_none() && self.has_lost_state(id) {
+            return Err(Error::Missing { path });
+        }
         state::judge(&dir, stored)
     }
 }

@@ -20,6 +20,7 @@
 pub mod cgroup;
 pub mod change;
 pub mod create;
+pub mod damaged;
 pub mod error;
 pub mod events;
 pub mod exec;

@@ -40,6 +40,7 @@ impl Containers {
         }
         if let Ok(Some(_dead)) = Flock::try_exclusive_existing(&dir)
             && matches!(self.record(id), Ok(None))
+            && !self.lives(id)
         {
             let _ = remove_dir(&dir);
         }

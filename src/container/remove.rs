@@ -48,8 +48,19 @@ impl Containers {
         let mut attempts = if options.force { STOP_ATTEMPTS } else { 0 };
         loop {
             // One that is only made has nothing to lose.
-            let made = self.state_or_unknown(&record.id).status == Status::Initialized;
-            if options.force || made {
+            let made = match self.state(&record.id) {
+                Ok(state) => state.status == Status::Initialized,
+                Err(_) if options.force => {
+                    self.kill_unseen(&record.id)?;
+                    false
+                }
+                Err(_) if !self.dir(&record.id).exists() => return Ok(None),
+                // It may run.
+                Err(error) => {
+                    return Err(Error::Broken { id: record.id.to_string(), source: Box::new(error) });
+                }
+            };
+            if (options.force || made) && self.state(&record.id).is_ok() {
                 let request = StopRequest { timeout: options.timeout, by_user: true, keep: false };
                 match self.stop(record, request) {
                     // How it ended does not matter any more.

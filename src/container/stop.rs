@@ -5,6 +5,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
@@ -222,7 +223,7 @@ impl Containers {
                     // The monitor is at it: microseconds, unless somebody has stopped it.
                     std::thread::sleep(Duration::from_micros(500));
                 }
-                (Status::Exited, Some(stored)) if stored.phase != Phase::Exited => {
+                (Status::Created | Status::Exited, Some(stored)) if stored.phase != Phase::Exited => {
                     self.bury(record)?;
                 }
                 _ => return Ok(Some(state)),
@@ -261,23 +262,40 @@ impl Containers {
             lock => lock?,
         };
         let state = self.state(&record.id)?;
-        let Some(mut stored) = state.stored.filter(|_| state.status == Status::Exited) else { return Ok(()) };
+        let ended = matches!(state.status, Status::Created | Status::Exited);
+        let Some(mut stored) = state.stored.filter(|_| ended) else { return Ok(()) };
         if stored.phase == Phase::Exited {
             return Ok(());
         }
-        let rebooted = stored.boot_id != process::boot_id()?;
-        if let Some(helper) = stored.network.take().and_then(|network| network.helper)
+        let dir = self.dir(&record.id);
+        stored.end_helpers(&dir)?;
+        if state.status == Status::Created {
+            // It was made and never started: nothing has happened.
+            return super::start::remove_if_there(&dir.join("state.json"));
+        }
+        stored.phase = Phase::Exited;
+        stored.finished.get_or_insert_with(super::Time::now);
+        stored.write(&dir)
+    }
+}
+
+impl Stored {
+    /// Ends what stood beside a container whose monitor could not do it.
+    ///
+    /// # Errors
+    /// When the kernel has no boot id.
+    pub(super) fn end_helpers(&mut self, dir: &Path) -> Result<()> {
+        let rebooted = self.boot_id != process::boot_id()?;
+        if let Some(helper) = self.network.take().and_then(|network| network.helper)
             && !rebooted
         {
             network::driver::end_helper(helper);
         }
-        let helpers = std::mem::take(&mut stored.helpers);
+        let helpers = std::mem::take(&mut self.helpers);
         if !rebooted {
-            super::fuse::end_all(&helpers, &self.dir(&record.id));
+            super::fuse::end_all(&helpers, dir);
         }
-        stored.phase = Phase::Exited;
-        stored.finished.get_or_insert_with(super::Time::now);
-        stored.write(&self.dir(&record.id))
+        Ok(())
     }
 }
 

@@ -199,6 +199,11 @@ impl Flock {
         lock_path(path, FlockOperation::LockExclusive, false)?.ok_or_else(|| would_block(path))
     }
 
+    /// Like [`Self::try_shared`] on a file or directory that must exist already (ENOENT otherwise).
+    pub fn try_shared_existing(path: &Path) -> Result<Option<Self>> {
+        lock_path(path, FlockOperation::NonBlockingLockShared, false)
+    }
+
     /// Like [`Self::try_exclusive`] on a file or directory that must exist already (ENOENT otherwise).
     pub fn try_exclusive_existing(path: &Path) -> Result<Option<Self>> {
         lock_path(path, FlockOperation::NonBlockingLockExclusive, false)

@@ -11,6 +11,7 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType,
 };
 
+use super::process::Pid;
 use super::{Error, Result};
 
 /// The most descriptors that one message carries.
@@ -56,6 +57,12 @@ pub fn connect(path: &Path) -> Result<OwnedFd> {
     with_address(path, |address| rustix::net::connect(&socket, address))
         .map_err(|e| Error::path("connect", path, e))?;
     Ok(socket)
+}
+
+/// The process that listens at the other end of a connection.
+pub fn peer(connection: BorrowedFd<'_>) -> Result<Pid> {
+    let credentials = rustix::net::sockopt::socket_peercred(connection);
+    Ok(credentials.map_err(|errno| Error::call("getsockopt", "SO_PEERCRED", errno))?.pid)
 }
 
 /// Takes the next connection; `None` when there is none, or when it is gone again.

@@ -16,6 +16,7 @@ mod command_line;
 mod commit;
 mod configuration;
 mod copy;
+mod damaged;
 mod events;
 mod faults;
 mod health;

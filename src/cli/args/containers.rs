@@ -27,6 +27,8 @@ pub struct Named {
     pub id_files: Vec<PathBuf>,
     /// `--filter`
     pub filters: Vec<String>,
+    /// What was named is dealt with already.
+    pub nothing: bool,
 }
 
 impl Named {
@@ -59,6 +61,9 @@ impl Named {
     /// # Errors
     /// When a file cannot be read, a filter is wrong, or a reference means no container.
     pub fn find(&self, containers: &Containers) -> Result<Vec<Selected>> {
+        if self.nothing && self.id_files.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut references = self.references.clone();
         for file in &self.id_files {
             references.extend(read_id_file(file, self.ignore)?);

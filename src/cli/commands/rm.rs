@@ -8,7 +8,7 @@ use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::container::remove::RemoveOptions;
-use crate::container::{Containers, Error, Record};
+use crate::container::{ContainerId, Containers, Error, Record};
 use crate::engine::Engine;
 
 /// Remove one or more containers
@@ -64,12 +64,15 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
         ignore: args.ignore || args.force,
         id_files: args.cidfile,
         filters: args.filter,
+        ..Named::default()
     };
     named.check()?;
     if args.time.is_some() && !args.force {
         return Err(CommandError::new("--force option must be specified to use the --time option"));
     }
     let containers = engine.containers()?;
+    let mut named = named;
+    let damaged = if args.force { damaged(&containers, &mut named)? } else { Vec::new() };
     let selected = named.find(&containers).map_err(|error| no_such(error, &named.references))?;
     let mut removal = Removal {
         containers: &containers,
@@ -79,6 +82,12 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
     };
     let mut last = None;
     let mut status = ExitStatus::SUCCESS;
+    for (id, given) in damaged {
+        match containers.remove_damaged(&id) {
+            Ok(()) => ui.data(given)?,
+            Err(error) => report_earlier(ui, &mut last, error.into()),
+        }
+    }
     for selected in selected {
         let Some(record) = selected.record else { continue };
         match removal.remove(&record, &selected.given) {
@@ -100,6 +109,26 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
         Some(error) if status == ExitStatus::SUCCESS => Err(error),
         Some(error) => Err(error.with_status(status)),
     }
+}
+
+/// Takes those out of the list whose record cannot be read: id, and how it was referred to.
+fn damaged(containers: &Containers, named: &mut Named) -> Result<Vec<(ContainerId, String)>, CommandError> {
+    if named.all {
+        let found = containers.damaged()?.into_iter();
+        return Ok(found.map(|damaged| (damaged.id.clone(), damaged.id.to_string())).collect());
+    }
+    let mut found = Vec::new();
+    let whole = named.references.is_empty();
+    named.references.retain(|given| match containers.lookup(given.strip_prefix('/').unwrap_or(given)) {
+        Err(Error::Broken { id, .. }) => {
+            found.extend(ContainerId::parse(&id).map(|id| (id, given.clone())));
+            false
+        }
+        _ => true,
+    });
+    // Nothing else was named: the rest is none, not all that the filters let through.
+    named.nothing = !whole && named.references.is_empty();
+    Ok(found)
 }
 
 /// podman looks for the container in the image store next, and says so in other words.

@@ -54,6 +54,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
         ignore: args.ignore,
         id_files: args.cidfile,
         filters: args.filter,
+        ..Named::default()
     };
     named.check()?;
     let containers = engine.containers()?;

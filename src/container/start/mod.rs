@@ -83,6 +83,9 @@ impl Containers {
     ) -> Result<Connection> {
         let dir = self.dir(&record.id);
         let previous = self.state(&record.id)?;
+        if previous.stored.is_none() && self.runs_unseen(&record.id) {
+            return Err(Error::Missing { path: dir.join("state.json") });
+        }
         if !matches!(previous.status, Status::Created | Status::Exited) {
             return Err(Error::WrongState {
                 what: format!("container {} is {}", record.id, previous.status.as_str()),
@@ -231,6 +234,12 @@ impl Container for Keeper {
         if membership == userns::Membership::Made {
             // Nobody depends on it: without the record others make a namespace of their own.
             self.holder = userns::register_holder(&self.paths, &self.maps).ok();
+        }
+        if let Some(previous) = &mut self.previous
+            && previous.phase != Phase::Exited
+        {
+            // Its monitor was killed.
+            previous.end_helpers(&self.dir)?;
         }
         let mut plan = early.unwrap_or_else(|| self.plan(&store))?;
         self.place(&mut plan)?;

@@ -14,9 +14,10 @@ use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::format::{Layout, List, Value};
 use crate::cli::ui::Ui;
+use crate::container::damaged::Damaged;
 use crate::container::list::Listed;
 use crate::container::record::{Network, Port};
-use crate::container::{Containers, Status};
+use crate::container::{ContainerId, Containers, Status};
 use crate::engine::Engine;
 
 /// List containers
@@ -131,9 +132,12 @@ fn check(args: &Args) -> Result<()> {
 }
 
 fn print(ui: &mut Ui, containers: &Containers, args: &Args) -> Result<()> {
-    let listed = find(containers, args)?;
+    let (listed, unreadable) = find(containers, args)?;
     let now = Timestamp::now();
     let mut rows = listed.iter().map(|one| record(containers, one, args)).collect::<Result<Vec<_>>>()?;
+    if args.all && args.filter.is_empty() {
+        rows.extend(damaged(ui, containers, unreadable));
+    }
     sort(&mut rows, args.sort.as_deref());
     let list = List::new("ps", row_template(args))
         .headers(HEADERS)
@@ -173,9 +177,9 @@ fn row_template(args: &Args) -> &'static str {
     }
 }
 
-fn find(containers: &Containers, args: &Args) -> Result<Vec<Listed>> {
+fn find(containers: &Containers, args: &Args) -> Result<(Vec<Listed>, Vec<ContainerId>)> {
     let filters = parse_filters(&args.filter, containers)?;
-    let mut listed = containers.list(&filters)?;
+    let (mut listed, unreadable) = containers.survey(&filters)?;
     let last = if args.latest { 1 } else { usize::try_from(args.last).unwrap_or(0) };
     if !args.all && last == 0 && !filters.names_status() {
         listed.retain(|one| Containers::is_shown_by_default(&one.state));
@@ -183,7 +187,7 @@ fn find(containers: &Containers, args: &Args) -> Result<Vec<Listed>> {
     if last > 0 {
         listed.drain(..listed.len().saturating_sub(last));
     }
-    Ok(listed)
+    Ok((listed, unreadable))
 }
 
 fn sort(records: &mut [Entry], by: Option<&str>) {
@@ -197,6 +201,22 @@ fn sort(records: &mut [Entry], by: Option<&str>) {
         Some("status") => records.sort_by_key(|record| record.state),
         _ => {}
     }
+}
+
+/// Containers of which little more than the id is known.
+fn damaged(ui: &mut Ui, containers: &Containers, unreadable: Vec<ContainerId>) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    for Damaged { id, name, changed, why } in containers.damaged_among(unreadable) {
+        ui.warn(CommandError::from(why).message());
+        entries.push(Entry {
+            id: id.to_string(),
+            name,
+            created: changed.0,
+            state: Status::Unknown.as_str(),
+            ..Entry::default()
+        });
+    }
+    entries
 }
 
 /// What templates can name, for completion.

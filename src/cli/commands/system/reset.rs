@@ -61,6 +61,11 @@ pub fn exec(ui: &mut Ui, engine: &Engine, Args { force }: Args) -> Result<ExitSt
             report_earlier(ui, &mut last, error.into());
         }
     }
+    for damaged in containers.damaged()? {
+        if let Err(error) = containers.remove_damaged(&damaged.id) {
+            report_earlier(ui, &mut last, error.into());
+        }
+    }
     for (dir, names) in [(&paths.data, DATA.as_slice()), (&paths.run, RUN.as_slice())] {
         if let Err(error) = remove(dir, names) {
             report_earlier(ui, &mut last, error);
