@@ -45,6 +45,8 @@ pub struct Options {
     pub default_mounts_file: Option<PathBuf>,
     /// `--cdi-spec-dir`, in order.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// `--config`: docker's name for `$DOCKER_CONFIG`.
+    pub client_config: Option<PathBuf>,
 }
 
 impl Options {
@@ -121,7 +123,10 @@ impl Engine {
 
     /// The environment of this process.
     pub fn env(&self) -> &Env {
-        self.env.get_or_init(Env::capture)
+        self.env.get_or_init(|| match &self.options.client_config {
+            None => Env::capture(),
+            Some(dir) => Env::capture().with(config::env::name::DOCKER_CONFIG, dir),
+        })
     }
 
     /// Where rbox keeps its files.

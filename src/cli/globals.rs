@@ -20,6 +20,9 @@ pub struct GlobalArgs {
     /// Set the CDI spec directory path (may be set multiple times)
     #[arg(long, value_name = "stringArray", hide = true)]
     pub cdi_spec_dir: Vec<PathBuf>,
+    /// Location of client config files: credentials are kept in config.json there, as by docker
+    #[arg(long, value_name = "string", hide = true)]
+    pub config: Option<PathBuf>,
     /// Connection to use for remote Podman service (CONTAINER_CONNECTION)
     #[arg(long, short, value_name = "string", hide = true)]
     pub connection: Option<String>,
@@ -184,6 +187,7 @@ impl GlobalArgs {
             hooks_dirs: self.hooks_dir,
             default_mounts_file: self.default_mounts_file,
             cdi_spec_dirs: self.cdi_spec_dir,
+            client_config: self.config,
         }
     }
 }

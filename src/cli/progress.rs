@@ -82,8 +82,10 @@ impl Progress for PullProgress<'_> {
                 self.line(&format!("Copying config {text}"));
             }
             Event::Manifest => self.line("Writing manifest to image destination"),
-            Event::Retry { error, delay, attempt, retries } => {
-                let (delay, reason) = (units::format_duration(delay), CommandError::describe(error));
+            Event::Retry { purpose, error, delay, attempt, retries } => {
+                let delay = units::format_duration(delay);
+                let purpose = purpose.map_or_else(String::new, |purpose| format!("{purpose}: "));
+                let reason = format!("{purpose}{}", CommandError::describe(error));
                 let text = format!("Failed, retrying in {delay} ... ({attempt}/{retries}). Error: {reason}");
                 match &self.bars {
                     Some(bars) => bars.multi.suspend(|| self.ui.warn(text)),

@@ -96,6 +96,13 @@ impl Env {
         Self { variables, uid, gid }
     }
 
+    /// The same environment with another value of `name`.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.insert(name.into(), value.into());
+        self
+    }
+
     /// The value of `name`, also when it is empty.
     #[must_use]
     pub fn get(&self, name: impl AsRef<OsStr>) -> Option<&OsStr> {

@@ -63,6 +63,9 @@ pub enum SettingsError {
 }
 
 impl Settings {
+    /// What everybody reads.
+    pub const DEFAULT: Self = Self { algorithm: Algorithm::Gzip, level: None };
+
     /// Reads `--compression-format` and `--compression-level`.
     ///
     /// # Errors

@@ -22,6 +22,8 @@ pub mod reference;
 pub mod registries;
 pub mod registry;
 pub mod request;
+pub mod search;
+pub mod transport;
 
 pub use config::ImageConfig;
 pub use error::{Error, Result};

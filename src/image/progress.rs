@@ -48,6 +48,8 @@ pub enum Event<'a> {
     Manifest,
     /// A request failed and is tried again after a pause.
     Retry {
+        /// What it was for.
+        purpose: Option<&'a str>,
         /// What failed.
         error: &'a (dyn std::error::Error + 'static),
         /// How long until the next attempt.

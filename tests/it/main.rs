@@ -42,6 +42,7 @@ mod run_network;
 mod run_process;
 mod run_runtime;
 mod stats;
+mod transports;
 mod unshare;
 mod update;
 mod volumes;

@@ -44,6 +44,7 @@ pub mod rename;
 pub mod restart;
 pub mod rm;
 pub mod run;
+pub mod search;
 pub mod start;
 pub mod stats;
 pub mod stop;
@@ -187,6 +188,7 @@ commands! {
     restart: "restart", "container restart" => Caller;
     rm: "rm", "container rm" => User;
     run: "run", "container run" => Caller;
+    search: "search", "image search" => Caller;
     start: "start", "container start" => Caller;
     stats: "stats", "container stats" => Caller;
     stop: "stop", "container stop" => Caller;

@@ -12,10 +12,13 @@ use crate::cli::values::go_bool;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::events::Event;
+use crate::image::archive::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, Source, save};
 use crate::image::compress::Settings;
 use crate::image::manifest::Family;
 use crate::image::push::{PushRequest, push};
+use crate::image::transport::Transport;
 use crate::image::{Error, Reference};
+use crate::store::ImageRecord;
 
 /// Push an image to a specified destination
 ///
@@ -148,16 +151,29 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         error => CommandError::from(error),
     })?;
     let text = args.destination.or(found.name).unwrap_or(args.image);
-    let destination = destination(&text)?;
     if args.quiet {
         ui.set_quiet(true);
     }
-    let id = found.record.id.to_string();
-    let request = PushRequest { image: found.record, destination, format, compression, recompress, registry };
-    let digest = {
-        let mut progress = PullProgress::new(ui);
-        push(engine.images()?, &request, &mut progress)?
+    let image = found.record;
+    let id = image.id.to_string();
+    let mut progress = PullProgress::new(ui);
+    let digest = match destination(&text)? {
+        Transport::Docker(destination) if !args.compress => {
+            let request = PushRequest { image, destination, format, compression, recompress, registry };
+            push(engine.images()?, &request, &mut progress)?
+        }
+        Transport::Docker(_) | Transport::Storage { .. } => {
+            return Err(CommandError::new(format!("{text}: cannot push there with these options")));
+        }
+        Transport::Files(files) => {
+            let layers = match (args.compress || recompress, &files) {
+                (false, Source::Dir { .. }) => SaveLayers::Usual,
+                _ => SaveLayers::Compressed(compression, recompress),
+            };
+            save(engine.images()?, to_files(image, files, format, layers)?, &mut progress)?
+        }
     };
+    drop(progress);
     if let Some(path) = args.digestfile {
         write_file(&path, &digest.to_string())?;
     }
@@ -165,12 +181,45 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     Ok(ExitStatus::SUCCESS)
 }
 
-/// The destination without its transport.
-fn destination(text: &str) -> Result<Reference> {
-    let name = text.strip_prefix("docker://").unwrap_or(text);
-    let reference = Reference::parse(name)
-        .map_err(|source| CommandError::from(Error::Reference { text: name.to_owned(), source }))?;
-    Ok(reference.with_default_tag())
+/// Where to; without a transport it is a registry.
+fn destination(text: &str) -> Result<Transport> {
+    if let Some(transport) = Transport::parse(text)? {
+        return Ok(transport);
+    }
+    let reference = Reference::parse(text)
+        .map_err(|source| CommandError::from(Error::Reference { text: text.to_owned(), source }))?;
+    Ok(Transport::Docker(reference.with_default_tag()))
+}
+
+/// What is written into files.
+fn to_files(
+    record: ImageRecord,
+    files: Source,
+    family: Option<Family>,
+    layers: SaveLayers,
+) -> Result<SaveRequest> {
+    let full = |name: String| {
+        let reference = Reference::parse(&name).map_err(|source| Error::Reference { text: name, source })?;
+        Ok::<_, Error>(reference.with_default_tag().to_string())
+    };
+    let (format, path, names) = match (files, family) {
+        (Source::OciLayout { .. } | Source::OciArchive { .. }, Some(Family::Docker))
+        | (Source::DockerArchive { .. }, Some(Family::Oci)) => {
+            return Err(CommandError::new("--format contradicts the transport of the destination"));
+        }
+        (Source::OciLayout { path, reference }, _) => (SaveFormat::OciDir, path, reference),
+        (Source::OciArchive { path, reference }, _) => (SaveFormat::OciArchive, path, reference),
+        (Source::DockerArchive { path, reference }, _) => {
+            (SaveFormat::DockerArchive, path, reference.map(full).transpose()?)
+        }
+        (Source::Dir { path }, Some(Family::Docker)) => (SaveFormat::DockerDir, path, None),
+        (Source::Dir { path }, None) => (SaveFormat::Dir, path, None),
+        (Source::Dir { .. }, Some(Family::Oci)) => {
+            return Err(CommandError::new("not supported yet: --format oci for dir:"));
+        }
+    };
+    let images = vec![SaveImage { record, names: names.into_iter().collect() }];
+    Ok(SaveRequest { images, format, layers, target: SaveTarget::Path(path) })
 }
 
 /// `--format` of documents; nothing keeps the image's own.

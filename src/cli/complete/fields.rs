@@ -4,7 +4,7 @@
 //! `--format` offers one as `fields()` and is named here.
 
 use super::words::Place;
-use crate::cli::commands::{image, info, inspect, network, ps, system, version, volume};
+use crate::cli::commands::{image, info, inspect, network, ps, search, system, version, volume};
 use crate::cli::format::Value;
 use crate::engine::Engine;
 
@@ -17,6 +17,7 @@ fn row_of(place: &Place, engine: &Engine) -> Option<Value> {
         "history" => Some(image::history::fields()),
         "image inspect" => image::inspect::fields(engine),
         "images" => Some(image::list::fields()),
+        "search" => Some(search::fields()),
         "info" => info::fields(engine),
         "network inspect" => network::inspect::fields(engine),
         "network ls" => network::list::fields(engine),

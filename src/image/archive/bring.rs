@@ -1,11 +1,13 @@
 //! Layers from files into the store, as many at a time as there are processors.
 
+use std::io::Read;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 
 use bytes::Bytes;
 
 use super::files::Content;
+use super::podman::Rebuilt;
 use crate::image::error::{Error, LayerError, Result};
 use crate::image::progress::{Event, Reporter};
 use crate::image::pull::Context;
@@ -15,10 +17,52 @@ const PIECE: usize = 256 << 10;
 /// Nothing waits for a network here: more than the processors only costs memory.
 const PARALLEL: usize = 3;
 
+/// Where a layer comes from.
+#[derive(Debug, Clone)]
+pub(super) enum Supply {
+    /// A run of bytes in a file.
+    Content(Content),
+    /// Another tool's store.
+    Rebuilt(Rebuilt),
+}
+
+impl Supply {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Content(content) => content.size(),
+            Self::Rebuilt(rebuilt) => rebuilt.size,
+        }
+    }
+
+    fn open(&self, offset: u64) -> std::io::Result<Box<dyn Read>> {
+        match self {
+            Self::Content(content) => Ok(Box::new(Run { content: content.clone(), position: offset })),
+            Self::Rebuilt(rebuilt) => {
+                let mut input = rebuilt.open()?;
+                std::io::copy(&mut input.by_ref().take(offset), &mut std::io::sink())?;
+                Ok(Box::new(input))
+            }
+        }
+    }
+}
+
+struct Run {
+    content: Content,
+    position: u64,
+}
+
+impl Read for Run {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.content.read_at(buffer, self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
 /// Brings all layers; each job comes with its content.
 pub(super) fn bring_all(
     context: Context<'_>,
-    jobs: &[(LayerJob, Content)],
+    jobs: &[(LayerJob, Supply)],
     reporter: Reporter<'_>,
 ) -> Result<()> {
     let stop = AtomicBool::new(false);
@@ -31,7 +75,7 @@ pub(super) fn bring_all(
             reporter.report(Event::BlobStarted { digest, size: Some(content.size()), offset: 0 });
             let (sender, stop, content) = (sender.clone(), &stop, content.clone());
             scope.spawn(move || {
-                let mut feed = FromFile { content, position: 0 };
+                let mut feed = FromFile { supply: content, input: None };
                 let brought = bring(context.store, job, context.unpack, stop, &mut feed);
                 // The receiver outlives the scope.
                 let _ = sender.send((job, brought));
@@ -62,29 +106,33 @@ pub(super) fn bring_all(
 }
 
 struct FromFile {
-    content: Content,
-    position: u64,
+    supply: Supply,
+    input: Option<Box<dyn Read>>,
 }
 
 impl Feed for FromFile {
     fn begin(&mut self, offset: u64) -> std::result::Result<(), LayerError> {
-        self.position = offset;
+        self.input = Some(self.supply.open(offset).map_err(LayerError::Read)?);
         Ok(())
     }
 
     fn next(&mut self) -> std::result::Result<Piece, LayerError> {
+        let Some(input) = &mut self.input else { return Err(LayerError::Cancelled) };
         let mut buffer = vec![0; PIECE];
-        let count = loop {
-            match self.content.read_at(&mut buffer, self.position) {
+        let mut filled = 0;
+        // Small reads would make small pieces.
+        while filled < buffer.len() {
+            match input.read(&mut buffer[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                other => break other.map_err(LayerError::Read)?,
+                Err(error) => return Err(LayerError::Read(error)),
             }
-        };
-        if count == 0 {
+        }
+        if filled == 0 {
             return Ok(Piece::End);
         }
-        self.position += count as u64;
-        buffer.truncate(count);
+        buffer.truncate(filled);
         Ok(Piece::Data(Bytes::from(buffer)))
     }
 }

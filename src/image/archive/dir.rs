@@ -2,6 +2,7 @@
 //! digest.
 
 use super::ArchiveError;
+use super::bring::Supply;
 use super::files::Files;
 use super::layout::Failure;
 use super::load::{Found, Packed};
@@ -28,7 +29,7 @@ pub(super) fn image(files: &Files) -> Result<Found, Failure> {
     let config = ImageConfig::parse(&config_bytes).map_err(Refusal::Config)?;
     let mut contents = Vec::new();
     for layer in &manifest.layers {
-        contents.push(files.get(&layer.digest.hex())?);
+        contents.push(Supply::Content(files.get(&layer.digest.hex())?));
     }
     let manifest_digest = Digest::of(&manifest_bytes);
     let documents = Documents {

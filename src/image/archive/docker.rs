@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::ArchiveError;
+use super::bring::Supply;
 use super::files::{Content, Files};
 use super::layout::Failure;
 use super::load::{Found, Packed};
@@ -71,7 +72,7 @@ fn one(files: &Files, item: &Item, names: Vec<String>) -> Result<Found, Failure>
     for (name, diff_id) in item.layers.iter().zip(diff_ids) {
         let content = files.get(name)?;
         layers.push(descriptor(&content, diff_id)?);
-        contents.push(content);
+        contents.push(Supply::Content(content));
     }
     let config_descriptor =
         Descriptor::new(media_type::DOCKER_CONFIG, Digest::of(&config_bytes), config_bytes.len() as u64);

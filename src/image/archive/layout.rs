@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::ArchiveError;
+use super::bring::Supply;
 use super::files::Files;
 use super::load::{Found, Packed};
 use crate::image::config::ImageConfig;
@@ -129,7 +130,7 @@ fn one(
     };
     let mut contents = Vec::new();
     for layer in &documents.manifest.layers {
-        contents.push(files.get(&blob_name(&layer.digest))?);
+        contents.push(Supply::Content(files.get(&blob_name(&layer.digest))?));
     }
     let names = name.into_iter().collect();
     Ok(Found { top: entry.digest.clone(), names, image: Packed { documents, contents } })

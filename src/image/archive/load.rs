@@ -4,9 +4,11 @@ use std::cell::RefCell;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::files::{Content, Files};
+use super::bring::Supply;
+use super::files::Files;
 use super::layout::Failure;
-use super::{ArchiveError, Source, bring, dir, docker, layout, spool};
+use super::{ArchiveError, Source, bring, dir, docker, layout, podman, spool};
+use crate::config::StorageHints;
 use crate::image::error::{Error, Result};
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::pull::Context;
@@ -48,7 +50,7 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Packed {
     pub(super) documents: Documents,
-    pub(super) contents: Vec<Content>,
+    pub(super) contents: Vec<Supply>,
 }
 
 /// Loads all images.
@@ -86,6 +88,32 @@ pub(crate) fn load_source(
     };
     let found = found.map_err(|failure| image_error(Some(path), failure))?;
     found.into_iter().map(|found| Ok(store(context, found, reporter)?.id)).collect()
+}
+
+/// Brings an image over from podman's store. It keeps its names there.
+pub(crate) fn import_podman(
+    context: Context<'_>,
+    root: Option<&Path>,
+    name: &str,
+    reporter: Reporter<'_>,
+) -> Result<Vec<ImageId>> {
+    let root = root.map_or_else(|| podman_root(context), Path::to_owned);
+    let found = podman::image(&root, name).map_err(|failure| image_error(Some(&root), failure))?;
+    Ok(vec![store(context, found, reporter)?.id])
+}
+
+/// Where podman keeps its images.
+fn podman_root(context: Context<'_>) -> PathBuf {
+    let hints = StorageHints::load(context.env, &context.paths.config_home);
+    // rbox stays beside podman in the directory that storage.conf names.
+    let hinted = hints.graphroot.map(|root| match root.file_name() {
+        Some(name) if name == "rbox" => root.parent().map(Path::to_owned).unwrap_or(root),
+        _ => root,
+    });
+    hinted.unwrap_or_else(|| {
+        let data = context.env.absolute("XDG_DATA_HOME");
+        data.unwrap_or_else(|| context.paths.home.join(".local/share")).join("containers/storage")
+    })
 }
 
 fn open(context: Context<'_>, path: &Path) -> Result<Files, ArchiveError> {

@@ -5,6 +5,7 @@
 //! | OCI layout, folder or archive (also Docker's since version 25) | `oci-layout`, `index.json` | annotations |
 //! | docker-archive | `manifest.json` with a list | `RepoTags` |
 //! | dir | `manifest.json` with an object | nowhere |
+//! | podman's store ([`podman`]) | never guessed | its table of images |
 //!
 //! Names inside of an archive are keys of its own index and never host paths (S62). In a folder only names that rbox
 //! forms itself are opened, relative to the folder, by handle.
@@ -16,13 +17,15 @@ mod error;
 mod files;
 mod layout;
 mod load;
+mod output;
+mod podman;
 mod save;
 mod spool;
 
 pub use error::ArchiveError;
-pub(crate) use load::load_source;
 pub use load::{LoadRequest, Loaded, load};
-pub use save::{SaveFormat, SaveImage, SaveRequest, SaveTarget, save};
+pub(crate) use load::{import_podman, load_source};
+pub use save::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, save};
 
 use std::path::PathBuf;
 

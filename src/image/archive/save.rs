@@ -1,28 +1,28 @@
 //! Save: images of the store into a file or folder.
 //!
 //! Configs are written byte for byte, so an image keeps its id on every way out and in. Layers are written as they
-//! were pulled; where a format or the caller wants them plain, they are decompressed while they are written. Manifests
-//! are kept where they are of the family that the format asks for, and otherwise written with the other media types.
+//! were pulled; where a format or the caller wants them plain, they are decompressed while they are written, and plain
+//! ones are compressed for the formats that have them so. Manifests are kept where nothing about them changes.
 
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Seek as _, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::ArchiveError;
 use super::layout::REF_NAME;
-use crate::image::decompress::{Decompressor, Failure, Sink};
+use super::output::{FolderOutput, Output, PIECE, Plain, Problem, Saved, TarOutput, copy};
+use super::spool;
+use crate::image::compress::{Settings, compress};
+use crate::image::decompress::Decompressor;
 use crate::image::error::{Error, Result};
-use crate::image::manifest::{Descriptor, Family, Manifest, media_type};
-use crate::image::outgoing::{Outgoing, layer_type, missing};
+use crate::image::inflate::Inflated;
+use crate::image::manifest::{Descriptor, Family, media_type};
+use crate::image::outgoing::{Leaving, Outgoing, Wanted, missing, type_of};
 use crate::image::progress::{Event, Progress};
-use crate::image::reference::Reference;
+use crate::image::pull::Context;
 use crate::kernel;
-use crate::store::tar::{Header, Kind, Writer};
-use crate::store::{Digest, ImageRecord, Store};
-
-const PIECE: usize = 256 << 10;
+use crate::store::{Digest, Hasher, ImageRecord};
 
 /// What `save` writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum SaveFormat {
     OciDir,
     /// skopeo's `dir:` with a Docker manifest.
     DockerDir,
+    /// skopeo's `dir:` with the image's own manifest.
+    Dir,
 }
 
 impl std::str::FromStr for SaveFormat {
@@ -57,7 +59,7 @@ pub struct SaveImage {
     /// The image.
     pub record: ImageRecord,
     /// The names that it gets in the archive.
-    pub names: Vec<Reference>,
+    pub names: Vec<String>,
 }
 
 /// Where it is written to.
@@ -69,6 +71,17 @@ pub enum SaveTarget {
     File(File),
 }
 
+/// How layers are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaveLayers {
+    /// As the format usually has them: plain ones of an OCI layout are compressed.
+    Usual,
+    /// Plain.
+    Plain,
+    /// Plain ones are compressed so; with the mark all others, too.
+    Compressed(Settings, bool),
+}
+
 /// What to save.
 #[derive(Debug)]
 pub struct SaveRequest {
@@ -76,27 +89,32 @@ pub struct SaveRequest {
     pub images: Vec<SaveImage>,
     /// The format.
     pub format: SaveFormat,
-    /// Layers of OCI formats are written uncompressed.
-    pub uncompressed: bool,
+    /// The layers.
+    pub layers: SaveLayers,
     /// Where to.
     pub target: SaveTarget,
 }
 
-/// Writes the images.
-pub fn save(store: &Store, request: SaveRequest, progress: &mut dyn Progress) -> Result<()> {
+/// Writes the images; returns the digest of the last manifest.
+///
+/// # Errors
+/// When an image is not whole, or the target cannot be written.
+pub fn save(context: Context<'_>, request: SaveRequest, progress: &mut dyn Progress) -> Result<Digest> {
     let shown = match &request.target {
         SaveTarget::Path(path) => Some(path.clone()),
         SaveTarget::File(_) => None,
     };
     let mut images = Vec::new();
     for image in request.images {
-        images.push(Loaded { names: image.names, image: Outgoing::read(store, image.record)? });
+        images.push(Named { names: image.names, image: Outgoing::read(context.store, image.record)? });
     }
-    let saver = Saver { store, images: &images, uncompressed: request.uncompressed };
+    progress.event(Event::Source);
+    let saver = Saver { context, images: &images, layers: request.layers };
     let written = match (request.format, request.target) {
         (SaveFormat::OciDir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::oci),
         (SaveFormat::DockerDir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::docker_dir),
-        (SaveFormat::OciDir | SaveFormat::DockerDir, SaveTarget::File(_)) => {
+        (SaveFormat::Dir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::dir),
+        (SaveFormat::OciDir | SaveFormat::DockerDir | SaveFormat::Dir, SaveTarget::File(_)) => {
             return Err(Error::Options("a folder cannot be written to standard output: use -o"));
         }
         (SaveFormat::DockerArchive, target) => saver.archive(target, progress, Saver::docker_archive),
@@ -109,48 +127,23 @@ pub fn save(store: &Store, request: SaveRequest, progress: &mut dyn Progress) ->
 }
 
 /// An image with the names that it gets.
-struct Loaded {
-    names: Vec<Reference>,
+struct Named {
+    names: Vec<String>,
     image: Outgoing,
-}
-
-enum Problem {
-    Archive(ArchiveError),
-    Image(Box<Error>),
-}
-
-impl<E: Into<ArchiveError>> From<E> for Problem {
-    fn from(error: E) -> Self {
-        Self::Archive(error.into())
-    }
-}
-
-type Saved = std::result::Result<(), Problem>;
-
-/// Takes files one after the other.
-trait Output {
-    /// Writes a file of exactly `size` bytes.
-    fn file(&mut self, name: &str, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Saved) -> Saved;
-}
-
-impl dyn Output + '_ {
-    fn bytes(&mut self, name: &str, bytes: &[u8]) -> Saved {
-        self.file(name, bytes.len() as u64, &mut |out| Ok(out.write_all(bytes)?))
-    }
 }
 
 #[derive(Clone, Copy)]
 struct Saver<'s> {
-    store: &'s Store,
-    images: &'s [Loaded],
-    uncompressed: bool,
+    context: Context<'s>,
+    images: &'s [Named],
+    layers: SaveLayers,
 }
 
 /// Writes everything to an output in one of the formats.
-type Format<'s> = fn(&Saver<'s>, &mut dyn Output, &mut dyn Progress) -> Saved;
+type Format<'s> = fn(&Saver<'s>, &mut dyn Output, &mut dyn Progress) -> Saved<Digest>;
 
 impl<'s> Saver<'s> {
-    fn archive(&self, target: SaveTarget, progress: &mut dyn Progress, format: Format<'s>) -> Saved {
+    fn archive(&self, target: SaveTarget, progress: &mut dyn Progress, format: Format<'s>) -> Saved<Digest> {
         let (file, path) = match target {
             SaveTarget::File(file) => (file, None),
             SaveTarget::Path(path) => {
@@ -160,10 +153,10 @@ impl<'s> Saver<'s> {
         };
         let is_regular = file.metadata().is_ok_and(|meta| meta.is_file());
         let written = (|| {
-            let mut out = TarOutput(Writer::new(BufWriter::with_capacity(PIECE, &file)));
-            format(self, &mut out, progress)?;
-            out.0.finish()?.flush()?;
-            Ok(())
+            let mut out = TarOutput::new(BufWriter::with_capacity(PIECE, &file));
+            let digest = format(self, &mut out, progress)?;
+            out.writer.finish()?.flush()?;
+            Ok(digest)
         })();
         if let (Err(_), Some(path), true) = (&written, &path, is_regular) {
             // Half an archive helps nobody; the error that counts is the one above.
@@ -172,7 +165,7 @@ impl<'s> Saver<'s> {
         written
     }
 
-    fn folder(&self, path: &Path, progress: &mut dyn Progress, format: Format<'s>) -> Saved {
+    fn folder(&self, path: &Path, progress: &mut dyn Progress, format: Format<'s>) -> Saved<Digest> {
         if path.is_file() {
             let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
             return Err(kernel::Error::path("mkdir", path, there).into());
@@ -180,10 +173,11 @@ impl<'s> Saver<'s> {
         format(self, &mut FolderOutput(path.to_owned()), progress)
     }
 
-    fn docker_archive(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved {
+    fn docker_archive(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved<Digest> {
         let mut list = Vec::new();
+        let mut digest = Digest::of(b"");
         let mut written = std::collections::HashSet::new();
-        for Loaded { names, image } in self.images {
+        for Named { names, image } in self.images {
             let mut layers = Vec::new();
             for (at, diff_id) in image.config.rootfs.diff_ids.iter().enumerate() {
                 let name = format!("{}.tar", diff_id.hex());
@@ -197,50 +191,30 @@ impl<'s> Saver<'s> {
             if written.insert(config.clone()) {
                 out.bytes(&config, &image.config_bytes)?;
             }
-            let tags: Vec<String> = names.iter().map(ToString::to_string).collect();
-            list.push(json!({ "Config": config, "RepoTags": tags, "Layers": layers }));
+            list.push(json!({ "Config": config, "RepoTags": names, "Layers": layers }));
+            digest = Digest::of(&image.manifest_bytes);
         }
         progress.event(Event::Manifest);
-        out.bytes("manifest.json", &serde_json::to_vec(&list).expect("a list serialises"))
+        out.bytes("manifest.json", &serde_json::to_vec(&list).expect("a list serialises"))?;
+        Ok(digest)
     }
 
-    fn oci(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved {
-        let Loaded { names, image } = &self.images[0];
-        let blob = |digest: &Digest| format!("blobs/{}/{}", digest.algorithm(), digest.hex());
-        let mut written = std::collections::HashSet::new();
-        let mut manifest = Manifest { family: Family::Oci, ..image.manifest.clone() };
-        media_type::OCI_CONFIG.clone_into(&mut manifest.config.media_type);
-        for (at, layer) in manifest.layers.iter_mut().enumerate() {
-            if self.uncompressed {
-                let diff_id = &image.config.rootfs.diff_ids[at];
-                layer.digest = diff_id.clone();
-                layer.size = self.plain_size(image, diff_id)?;
-                media_type::OCI_LAYER.clone_into(&mut layer.media_type);
-            } else {
-                layer.media_type = layer_type(&layer.media_type, Family::Oci).to_owned();
-            }
-            let name = blob(&layer.digest);
-            if !written.insert(name.clone()) {
-                continue;
-            }
-            if self.uncompressed {
-                self.plain_layer(image, at, &name, out, progress)?;
-            } else {
-                self.layer(image, layer, &name, out, progress)?;
-            }
-        }
-        progress.event(Event::Config(&manifest.config.digest));
-        out.bytes(&blob(&manifest.config.digest), &image.config_bytes)?;
-        let bytes =
-            if manifest == image.manifest { image.manifest_bytes.clone() } else { manifest.to_json() };
+    fn oci(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved<Digest> {
+        let Named { names, image } = &self.images[0];
+        let name = |digest: &Digest| format!("blobs/{}/{}", digest.algorithm(), digest.hex());
+        let layers = self.all_layers(image, Some(Settings::DEFAULT), &name, out, progress)?;
+        let config = &image.manifest.config.digest;
+        progress.event(Event::Config(config));
+        out.bytes(&name(config), &image.config_bytes)?;
+        let (bytes, _) = image.manifest_with(layers, Family::Oci);
         let digest = Digest::of(&bytes);
         progress.event(Event::Manifest);
-        out.bytes(&blob(&digest), &bytes)?;
-        let entry = |name: Option<&Reference>| {
+        out.bytes(&name(&digest), &bytes)?;
+        let entry = |name: Option<&String>| {
             let mut entry =
                 json!({ "mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": bytes.len() });
             if let Some(name) = name {
-                entry["annotations"] = json!({ REF_NAME: name.to_string() });
+                entry["annotations"] = json!({ REF_NAME: name });
             }
             entry
         };
@@ -248,46 +222,119 @@ impl<'s> Saver<'s> {
             [] => vec![entry(None)],
             names => names.iter().map(|name| entry(Some(name))).collect(),
         };
+        let index = merged(out.existing("index.json"), entries);
         out.bytes("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        let index = json!({ "schemaVersion": 2, "manifests": entries });
-        out.bytes("index.json", &serde_json::to_vec(&index).expect("an index serialises"))
+        out.bytes("index.json", &serde_json::to_vec(&index).expect("an index serialises"))?;
+        Ok(digest)
     }
 
-    fn docker_dir(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved {
-        let Loaded { image, .. } = &self.images[0];
-        let mut manifest = Manifest { family: Family::Docker, ..image.manifest.clone() };
-        media_type::DOCKER_CONFIG.clone_into(&mut manifest.config.media_type);
-        let mut written = std::collections::HashSet::new();
-        for layer in &mut manifest.layers {
-            layer.media_type = layer_type(&layer.media_type, Family::Docker).to_owned();
-            let name = layer.digest.hex();
-            if written.insert(name.clone()) {
-                self.layer(image, layer, &name, out, progress)?;
-            }
-        }
-        progress.event(Event::Config(&manifest.config.digest));
-        out.bytes(&manifest.config.digest.hex(), &image.config_bytes)?;
-        let bytes =
-            if manifest == image.manifest { image.manifest_bytes.clone() } else { manifest.to_json() };
+    fn docker_dir(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved<Digest> {
+        self.dir_of(Family::Docker, out, progress)
+    }
+
+    fn dir(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved<Digest> {
+        self.dir_of(self.images[0].image.manifest.family, out, progress)
+    }
+
+    fn dir_of(&self, family: Family, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved<Digest> {
+        let Named { image, .. } = &self.images[0];
+        let layers = self.all_layers(image, None, &Digest::hex, out, progress)?;
+        let config = &image.manifest.config.digest;
+        progress.event(Event::Config(config));
+        out.bytes(&config.hex(), &image.config_bytes)?;
+        let (bytes, _) = image.manifest_with(layers, family);
         progress.event(Event::Manifest);
         out.bytes("version", b"Directory Transport Version: 1.1\n")?;
-        out.bytes("manifest.json", &bytes)
+        out.bytes("manifest.json", &bytes)?;
+        Ok(Digest::of(&bytes))
     }
 
-    /// Writes a layer as it is in the store.
-    fn layer(
+    /// Writes each layer once; `usual` is how the format has plain ones.
+    fn all_layers(
         &self,
         image: &Outgoing,
+        usual: Option<Settings>,
+        name: &dyn Fn(&Digest) -> String,
+        out: &mut dyn Output,
+        progress: &mut dyn Progress,
+    ) -> Saved<Vec<Descriptor>> {
+        let leaving = match (self.layers, usual) {
+            (SaveLayers::Compressed(settings, true), _) => image.leaving(Wanted::All(settings)),
+            (SaveLayers::Compressed(settings, false), _) | (SaveLayers::Usual, Some(settings)) => {
+                image.leaving(Wanted::Plain(settings))
+            }
+            (SaveLayers::Usual, None) => image.manifest.layers.iter().cloned().map(Leaving::AsIs).collect(),
+            (SaveLayers::Plain, _) => return self.all_plain(image, name, out, progress),
+        };
+        let mut done: Vec<Descriptor> = Vec::new();
+        for (at, layer) in leaving.iter().enumerate() {
+            if let Some(known) = leaving[..at].iter().position(|other| other == layer) {
+                done.push(done[known].clone());
+                continue;
+            }
+            let (descriptor, mut file) = match layer {
+                Leaving::AsIs(descriptor) => (descriptor.clone(), self.blob(image, &descriptor.digest)?),
+                Leaving::Encoded { blob, diff_id, settings } => {
+                    progress.event(Event::BlobStarted { digest: diff_id, size: None, offset: 0 });
+                    self.encode(image, blob, *settings)?
+                }
+            };
+            self.layer(&descriptor, &mut file, &name(&descriptor.digest), out, progress)?;
+            done.push(descriptor);
+        }
+        Ok(done)
+    }
+
+    fn all_plain(
+        &self,
+        image: &Outgoing,
+        name: &dyn Fn(&Digest) -> String,
+        out: &mut dyn Output,
+        progress: &mut dyn Progress,
+    ) -> Saved<Vec<Descriptor>> {
+        let mut done: Vec<Descriptor> = Vec::new();
+        for (at, diff_id) in image.config.rootfs.diff_ids.iter().enumerate() {
+            let layer =
+                Descriptor::new(media_type::OCI_LAYER, diff_id.clone(), self.plain_size(image, diff_id)?);
+            if !done.contains(&layer) {
+                self.plain_layer(image, at, &name(diff_id), out, progress)?;
+            }
+            done.push(layer);
+        }
+        Ok(done)
+    }
+
+    /// Compresses a layer into a file without a name: its digest must be known before it is written.
+    fn encode(&self, image: &Outgoing, blob: &Digest, settings: Settings) -> Saved<(Descriptor, File)> {
+        let mut input = Inflated::new(self.blob(image, blob)?);
+        let mut file = spool::nameless(&spool::folder((self.context.config, self.context.env)))?;
+        let (mut hasher, mut size) = (Hasher::sha256(), 0);
+        compress(&mut input, settings, &mut |piece| {
+            hasher.update(&piece);
+            size += piece.len() as u64;
+            file.write_all(&piece)
+        })?;
+        file.rewind()?;
+        Ok((Descriptor::new(type_of(settings.algorithm, Family::Oci), hasher.finish(), size), file))
+    }
+
+    /// Writes a layer as it is in `file`.
+    fn layer(
+        &self,
         layer: &Descriptor,
+        file: &mut File,
         name: &str,
         out: &mut dyn Output,
         progress: &mut dyn Progress,
     ) -> Saved {
+        if out.has(name, layer.size) {
+            progress.event(Event::BlobSkipped(&layer.digest));
+            return Ok(());
+        }
         progress.event(Event::BlobStarted { digest: &layer.digest, size: Some(layer.size), offset: 0 });
-        let mut file = self.blob(image, &layer.digest)?;
         out.file(name, layer.size, &mut |out| {
             let mut position = 0;
-            copy(&mut file, |piece| {
+            copy(file, |piece| {
                 out.write_all(piece)?;
                 position += piece.len() as u64;
                 progress.event(Event::BlobProgress { digest: &layer.digest, position });
@@ -321,104 +368,30 @@ impl<'s> Saver<'s> {
         Ok(())
     }
 
-    fn plain_size(&self, image: &Outgoing, diff_id: &Digest) -> std::result::Result<u64, Problem> {
-        let layer = self.store.layer(diff_id).map_err(|error| Problem::Image(Box::new(error.into())))?;
+    fn plain_size(&self, image: &Outgoing, diff_id: &Digest) -> Saved<u64> {
+        let layer =
+            self.context.store.layer(diff_id).map_err(|error| Problem::Image(Box::new(error.into())))?;
         let layer =
             layer.ok_or_else(|| Problem::Image(Box::new(missing(&image.record, "layer", diff_id))))?;
         Ok(layer.record().archive_size)
     }
 
-    fn blob(&self, image: &Outgoing, digest: &Digest) -> std::result::Result<File, Problem> {
-        let file = self.store.blob(digest).map_err(|error| Problem::Image(Box::new(error.into())))?;
+    fn blob(&self, image: &Outgoing, digest: &Digest) -> Saved<File> {
+        let file = self.context.store.blob(digest).map_err(|error| Problem::Image(Box::new(error.into())))?;
         file.ok_or_else(|| Problem::Image(Box::new(missing(&image.record, "blob", digest))))
     }
 }
 
-fn copy(file: &mut File, mut each: impl FnMut(&[u8]) -> Saved) -> Saved {
-    let mut buffer = vec![0; PIECE];
-    loop {
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(()),
-            Ok(count) => each(&buffer[..count])?,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
-
-struct Plain<'p> {
-    out: &'p mut dyn Write,
-    position: u64,
-    digest: &'p Digest,
-    progress: &'p mut dyn Progress,
-}
-
-impl Sink for Plain<'_> {
-    type Error = std::io::Error;
-
-    fn buffer(&mut self) -> std::io::Result<Vec<u8>> {
-        Ok(vec![0; PIECE])
-    }
-
-    fn take(&mut self, buffer: Vec<u8>, filled: usize) -> std::io::Result<()> {
-        self.out.write_all(&buffer[..filled])?;
-        self.position += filled as u64;
-        self.progress.event(Event::BlobProgress { digest: self.digest, position: self.position });
-        Ok(())
-    }
-}
-
-impl From<Failure<std::io::Error>> for ArchiveError {
-    fn from(failure: Failure<std::io::Error>) -> Self {
-        match failure {
-            Failure::Stream(error) => error.into(),
-            Failure::Sink(error) => error.into(),
-        }
-    }
-}
-
-struct TarOutput<W: Write>(Writer<W>);
-
-impl<W: Write> Output for TarOutput<W> {
-    fn file(&mut self, name: &str, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Saved) -> Saved {
-        self.0.header(&Header {
-            path: name.as_bytes().to_vec(),
-            kind: Kind::File,
-            link: Vec::new(),
-            mode: 0o644,
-            uid: 0,
-            gid: 0,
-            size,
-            mtime: (0, 0),
-            device: (0, 0),
-            xattrs: Vec::new(),
-            sparse: false,
-        })?;
-        fill(&mut Body(&mut self.0))
-    }
-}
-
-struct Body<'w, W: Write>(&'w mut Writer<W>);
-
-impl<W: Write> Write for Body<'_, W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.write(bytes).map(|()| bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-struct FolderOutput(PathBuf);
-
-impl Output for FolderOutput {
-    fn file(&mut self, name: &str, _: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Saved) -> Saved {
-        let path = self.0.join(name);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder).map_err(|error| kernel::Error::path("mkdir", folder, error))?;
-        }
-        let mut file = File::create(&path).map_err(|error| kernel::Error::path("open", &path, error))?;
-        fill(&mut file)
-    }
+/// An index with `entries`, which replace those of the same name in the one that is there.
+fn merged(existing: Option<Vec<u8>>, entries: Vec<Value>) -> Value {
+    let existing = existing.and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
+    let old = existing.as_ref().and_then(|index| index["manifests"].as_array()).cloned().unwrap_or_default();
+    let name = |entry: &Value| entry["annotations"][REF_NAME].clone();
+    let replaced = |old: &Value| {
+        entries.iter().any(|entry| {
+            name(entry) == name(old) && (!name(old).is_null() || entry["digest"] == old["digest"])
+        })
+    };
+    let kept: Vec<Value> = old.into_iter().filter(|old| !replaced(old)).collect();
+    json!({ "schemaVersion": 2, "manifests": kept.into_iter().chain(entries).collect::<Vec<_>>() })
 }

@@ -69,14 +69,16 @@ fn fill(input: &mut File, buffer: &mut [u8]) -> std::io::Result<usize> {
     Ok(filled)
 }
 
-fn folder((config, env): (&Config, &Env)) -> PathBuf {
+/// Where large temporary files go.
+pub(super) fn folder((config, env): (&Config, &Env)) -> PathBuf {
     match config.engine.image_copy_tmp_dir.as_str() {
         "" | "storage" => env.absolute(name::TMPDIR).unwrap_or_else(|| PathBuf::from("/var/tmp")),
         path => PathBuf::from(path),
     }
 }
 
-fn nameless(folder: &Path) -> Result<File, ArchiveError> {
+/// A file that vanishes with its handle.
+pub(super) fn nameless(folder: &Path) -> Result<File, ArchiveError> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
         Ok(fd) => Ok(File::from(fd)),

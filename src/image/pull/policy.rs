@@ -31,8 +31,11 @@ pub fn pull(
         Named::Id(text) => Ok(vec![pull.context.store.find_image(&text)?.record.id]),
         Named::Docker(name) if request.all_tags => pull.all_tags(&name),
         Named::Docker(name) => Ok(vec![pull.one(&name)?]),
-        Named::File(_) if request.all_tags => {
+        Named::File(_) | Named::Storage { .. } if request.all_tags => {
             Err(Error::Options("pulling all tags is not supported for this transport"))
+        }
+        Named::Storage { root, name } => {
+            crate::image::archive::import_podman(context, root.as_deref(), &name, reporter)
         }
         Named::File(source) => crate::image::archive::load_source(context, &source, reporter),
     }

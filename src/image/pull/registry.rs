@@ -193,7 +193,7 @@ pub(super) fn fetch(
     reporter: Reporter<'_>,
 ) -> Result<Fetched> {
     let stop = AtomicBool::new(false);
-    let client = place.client(reporter);
+    let client = place.client(reporter).with_purpose(format!("initializing source docker://{name}"));
     std::thread::scope(|scope| {
         let fetch = Fetch {
             context,
@@ -218,7 +218,7 @@ pub(super) fn fetch_all_tags(
     reporter: Reporter<'_>,
 ) -> Result<Vec<(Reference, Fetched)>> {
     let stop = AtomicBool::new(false);
-    let client = place.client(reporter);
+    let client = place.client(reporter).with_purpose(format!("initializing source docker://{name}"));
     let failed = |source| Error::Source { reference: Box::new(name.clone()), source: Box::new(source) };
     std::thread::scope(|scope| {
         block_on(async {

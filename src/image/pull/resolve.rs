@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use crate::image::archive::Source;
-use crate::image::error::{Error, Result};
-use crate::image::reference::{Reference, is_identifier};
+use crate::image::error::Result;
+use crate::image::reference::is_identifier;
+use crate::image::transport::Transport;
 
 /// A name to pull, by its transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,40 +16,25 @@ pub(super) enum Named {
     Docker(String),
     /// A file or folder.
     File(Source),
+    /// An image in podman's store.
+    Storage {
+        /// Where that store is, if not at its usual place.
+        root: Option<PathBuf>,
+        /// The image's name or id.
+        name: String,
+    },
 }
 
 /// Tells transports, ids and names apart.
 pub(super) fn classify(name: &str) -> Result<Named> {
-    if let Some(rest) = name.strip_prefix("docker://") {
+    match Transport::parse(name)? {
         // A name with its transport is no short name.
-        let reference = Reference::parse(rest)
-            .map_err(|source| Error::Reference { text: name.to_owned(), source })?
-            .with_default_tag();
-        return Ok(Named::Docker(strip_tag_before_digest(&reference.to_string())));
-    }
-    let (transport, rest) = name.split_once(':').unwrap_or(("", name));
-    let path_and_reference = || match rest.split_once(':') {
-        Some((path, reference)) if !reference.is_empty() => (PathBuf::from(path), Some(reference.to_owned())),
-        _ => (PathBuf::from(rest.trim_end_matches(':')), None),
-    };
-    match transport {
-        "oci" => {
-            let (path, reference) = path_and_reference();
-            return Ok(Named::File(Source::OciLayout { path, reference }));
+        Some(Transport::Docker(reference)) => {
+            return Ok(Named::Docker(strip_tag_before_digest(&reference.to_string())));
         }
-        "oci-archive" => {
-            let (path, reference) = path_and_reference();
-            return Ok(Named::File(Source::OciArchive { path, reference }));
-        }
-        "docker-archive" => {
-            let (path, reference) = path_and_reference();
-            return Ok(Named::File(Source::DockerArchive { path, reference }));
-        }
-        "dir" => return Ok(Named::File(Source::Dir { path: PathBuf::from(rest) })),
-        "docker-daemon" | "containers-storage" | "ostree" | "sif" | "tarball" => {
-            return Err(Error::Transport(name.to_owned()));
-        }
-        _ => {}
+        Some(Transport::Files(source)) => return Ok(Named::File(source)),
+        Some(Transport::Storage { root, name }) => return Ok(Named::Storage { root, name }),
+        None => {}
     }
     if name.starts_with("sha256:") || is_identifier(name) {
         return Ok(Named::Id(name.to_owned()));

@@ -52,6 +52,8 @@ pub struct Client<'a> {
     /// The repository's path, also in its scope.
     path: String,
     access: Access,
+    /// What the whole is for, as retries are told.
+    purpose: Option<String>,
     base: RefCell<Url>,
     /// Plain HTTP may be tried, because HTTPS did not work and nothing was answered yet.
     may_fall_back: Cell<bool>,
@@ -86,15 +88,15 @@ pub(super) struct Ask<'b> {
     pub(super) doing: String,
     /// What is sent.
     pub(super) body: Option<Sent<'b>>,
-    /// Another repository that is read from.
-    pub(super) also_from: Option<String>,
+    /// What a token must allow besides the repository.
+    pub(super) scope: Option<String>,
     /// The URL is the registry's own choice and may be on another server, which then gets no credentials.
     pub(super) may_leave: bool,
 }
 
 impl<'b> Ask<'b> {
     pub(super) fn new(method: Method, path: String, doing: String) -> Self {
-        Self { method, path, accept: None, from: 0, doing, body: None, also_from: None, may_leave: false }
+        Self { method, path, accept: None, from: 0, doing, body: None, scope: None, may_leave: false }
     }
 
     pub(super) fn get(path: String, doing: String) -> Self {
@@ -122,6 +124,7 @@ impl<'a> Client<'a> {
             host: host.to_owned(),
             path: reference.map(|r| r.path().to_owned()).unwrap_or_default(),
             access: Access::Pull,
+            purpose: None,
             base: RefCell::new(base),
             may_fall_back: Cell::new(connection.insecure),
             transport: Transport::new(host.to_owned(), tls),
@@ -138,6 +141,12 @@ impl<'a> Client<'a> {
     #[must_use]
     pub fn with_access(self, access: Access) -> Self {
         Self { access, ..self }
+    }
+
+    /// The same client; `purpose` stands before what goes wrong and is tried again.
+    #[must_use]
+    pub fn with_purpose(self, purpose: String) -> Self {
+        Self { purpose: Some(purpose), ..self }
     }
 
     /// The registry's name.
@@ -211,6 +220,7 @@ impl<'a> Client<'a> {
         *attempt += 1;
         let delay = self.retry.pause(*attempt, wish);
         self.reporter.report(Event::Retry {
+            purpose: self.purpose.as_deref(),
             error: &error,
             delay,
             attempt: *attempt,
@@ -269,15 +279,14 @@ impl<'a> Client<'a> {
     /// What a token must allow.
     fn scopes(&self, ask: &Ask<'_>) -> Vec<String> {
         if self.path.is_empty() {
-            return Vec::new();
+            return ask.scope.iter().cloned().collect();
         }
         let actions = match self.access {
             Access::Pull => "pull",
             Access::Push => "pull,push",
         };
         let own = format!("repository:{}:{actions}", self.path);
-        let other = ask.also_from.as_ref().map(|path| format!("repository:{path}:pull"));
-        std::iter::once(own).chain(other).collect()
+        std::iter::once(own).chain(ask.scope.clone()).collect()
     }
 
     async fn authorize(

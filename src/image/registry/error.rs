@@ -35,6 +35,12 @@ pub enum RegistryError {
         /// The answer.
         answer: Answer,
     },
+    /// The registry wants to know who asks, or does not believe it.
+    #[error("{doing}: authentication required")]
+    Unauthorized {
+        /// What was being done.
+        doing: String,
+    },
     /// The token server refused.
     #[error("unable to retrieve auth token: {}{answer}", if *.with_credentials { "invalid username/password: " } else { "" })]
     Token {
@@ -365,7 +371,10 @@ impl RegistryError {
             Self::Status { answer, .. } if answer.status == 404 => ErrorKind::NotFound,
             Self::Status { answer, .. } if matches!(answer.status, 401 | 403) => ErrorKind::Denied,
             Self::Status { answer, .. } if answer.status == 429 => ErrorKind::Busy,
-            Self::Token { .. } | Self::TokenServer { .. } | Self::Redirect { .. } => ErrorKind::Denied,
+            Self::Token { .. }
+            | Self::TokenServer { .. }
+            | Self::Redirect { .. }
+            | Self::Unauthorized { .. } => ErrorKind::Denied,
             Self::Manifest { source: ManifestError::Schema1 | ManifestError::MediaType(_), .. } => {
                 ErrorKind::Unsupported
             }
@@ -401,6 +410,7 @@ impl RegistryError {
             Self::Status { answer, .. } if matches!(answer.status, 401 | 403) => {
                 Some(format!("the image may be private: `login {host}`, or check the name"))
             }
+            Self::Unauthorized { .. } => Some(format!("`login {host}`, or check the password")),
             Self::Token { with_credentials: true, .. } => {
                 Some(format!("the stored password may be out of date: `login {host}`"))
             }

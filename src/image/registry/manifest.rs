@@ -100,7 +100,11 @@ impl Client<'_> {
     }
 
     /// Fetches a whole document; one that breaks off is fetched again.
-    async fn fetch(&self, ask: &Ask<'_>, limit: u64) -> Result<(Response, Vec<u8>), RegistryError> {
+    pub(super) async fn fetch(
+        &self,
+        ask: &Ask<'_>,
+        limit: u64,
+    ) -> Result<(Response, Vec<u8>), RegistryError> {
         let mut attempt = 0;
         loop {
             let mut response = self.request(ask).await?;
@@ -141,7 +145,7 @@ fn check(doing: &str, bytes: &[u8], expected: &Digest) -> Result<Digest, Registr
 }
 
 /// The address in `Link: <…>; rel="next"`, if it stays on this server.
-fn next_page(current: &Url, headers: &HeaderMap) -> Option<String> {
+pub(super) fn next_page(current: &Url, headers: &HeaderMap) -> Option<String> {
     let value = headers.get(LINK)?.to_str().ok()?;
     let (target, parameters) = value.trim().strip_prefix('<')?.split_once('>')?;
     if !parameters.replace(' ', "").to_ascii_lowercase().contains("rel=\"next\"") {

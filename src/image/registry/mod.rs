@@ -15,6 +15,7 @@ mod client;
 mod error;
 mod manifest;
 mod retry;
+mod search;
 mod tls;
 mod token;
 mod transport;
@@ -26,6 +27,7 @@ pub use client::{Access, Client, Connection};
 pub use error::{Answer, RegistryError, TransportCause};
 pub use manifest::{Head, Served};
 pub use retry::RetryPolicy;
+pub use search::Hit;
 
 use super::auth::Secret;
 use super::progress::{Progress, Reporter, Silent};

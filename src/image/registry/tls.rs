@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{WebPkiServerVerifier, verify_server_name};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::error::RegistryError;
@@ -47,14 +49,22 @@ pub(super) fn configuration(
     let builder = if settings.insecure {
         builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
     } else {
+        let mut named = Vec::new();
         let mut roots = RootCertStore::empty();
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         for (path, certificate) in files.roots {
+            named.push(certificate.clone());
             roots
                 .add(certificate)
                 .map_err(|error| RegistryError::Certificate { path, problem: error.to_string() })?;
         }
-        builder.with_root_certificates(roots)
+        if named.is_empty() {
+            builder.with_root_certificates(roots)
+        } else {
+            let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build();
+            let chain = chain.map_err(|error| RegistryError::Setup(error.into()))?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Named { chain, named }))
+        }
     };
     match files.identity.filter(|_| with_identity) {
         None => Ok(builder.with_no_client_auth()),
@@ -121,6 +131,58 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
         Ok(list) if list.is_empty() => Err("it has no certificate".to_owned()),
         Ok(list) => Ok(list),
         Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Takes what a chain leads to, and the very certificates of the registry's folder: one that `openssl req -x509` makes
+/// says that it is an authority, and no chain may end with such a one.
+#[derive(Debug)]
+struct Named {
+    chain: Arc<WebPkiServerVerifier>,
+    named: Vec<CertificateDer<'static>>,
+}
+
+impl ServerCertVerifier for Named {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified =
+            self.chain.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        // The checker has looked at the time before it says this; the name is left.
+        let is_authority =
+            matches!(&verified, Err(error) if format!("{error:?}").contains("CaUsedAsEndEntity"));
+        if is_authority && self.named.iter().any(|named| named == end_entity) {
+            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+            return Ok(ServerCertVerified::assertion());
+        }
+        verified
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.chain.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.chain.supported_verify_schemes()
     }
 }
 

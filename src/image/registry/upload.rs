@@ -38,11 +38,18 @@ enum Opened {
 impl Client<'_> {
     /// Whether the repository has a blob.
     pub async fn has_blob(&self, digest: &Digest) -> Result<bool, RegistryError> {
-        let doing = format!("trying to reuse blob {digest} at destination");
+        let doing = format!(
+            "trying to reuse blob {digest} at destination: checking whether a blob {digest} exists in {}",
+            self.repository()
+        );
         let path = format!("{}/blobs/{digest}", self.path());
         match self.request(&Ask::new(Method::HEAD, path, doing)).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(false),
+            // An answer to HEAD has no body that could say so.
+            Err(RegistryError::Status { doing, answer }) if answer.status == 401 => {
+                Err(RegistryError::Unauthorized { doing })
+            }
             Err(error) => Err(error),
         }
     }
@@ -132,8 +139,8 @@ impl Client<'_> {
                 format!("{}/blobs/uploads/?mount={digest}&from={from}", self.path())
             }
         };
-        let also_from = mount.map(|(_, from)| from.to_owned());
-        let ask = Ask { also_from, ..Ask::new(Method::POST, path, doing) };
+        let scope = mount.map(|(_, from)| format!("repository:{from}:pull"));
+        let ask = Ask { scope, ..Ask::new(Method::POST, path, doing) };
         let response = self.request(&ask).await?;
         match response.status() {
             StatusCode::CREATED if mount.is_some() => Ok(Opened::Mounted),

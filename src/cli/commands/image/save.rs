@@ -12,7 +12,8 @@ use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::events::Event;
 use crate::image::Reference;
-use crate::image::archive::{SaveFormat, SaveImage, SaveRequest, SaveTarget, save};
+use crate::image::compress::Settings;
+use crate::image::archive::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, save};
 use crate::store::Store;
 
 /// Save image(s) to an archive
@@ -54,9 +55,6 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if args.compress && args.format != "docker-dir" {
         return Err(CommandError::new("--compress can only be set when --format is 'docker-dir'"));
     }
-    if args.compress {
-        return Err(CommandError::new("not supported yet: --compress"));
-    }
     let format: SaveFormat = args.format.parse().map_err(CommandError::new)?;
     let store = engine.store()?;
     let images = if args.multi_image_archive {
@@ -82,7 +80,12 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     }
     ui.flush()?;
     let mut progress = PullProgress::new(ui);
-    save(store, SaveRequest { images, format, uncompressed: args.uncompressed, target }, &mut progress)?;
+    let layers = match (args.uncompressed, args.compress) {
+        (true, _) => SaveLayers::Plain,
+        (false, true) => SaveLayers::Compressed(Settings::DEFAULT, false),
+        (false, false) => SaveLayers::Usual,
+    };
+    save(engine.images()?, SaveRequest { images, format, layers, target }, &mut progress)?;
     engine.events()?.emit(&events);
     Ok(ExitStatus::SUCCESS)
 }
@@ -90,9 +93,9 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
 /// The first argument is the image, the others are more names for it.
 fn one(store: &Store, arguments: &[String]) -> Result<SaveImage> {
     let found = store.find_image(&arguments[0])?;
-    let mut names: Vec<Reference> = found.name.as_deref().and_then(tagged).into_iter().collect();
+    let mut names: Vec<String> = found.name.as_deref().and_then(tagged).into_iter().collect();
     for name in &arguments[1..] {
-        names.push(local_name(name)?);
+        names.push(local_name(name)?.to_string());
     }
     Ok(SaveImage { record: found.record, names })
 }
@@ -115,6 +118,7 @@ fn several(store: &Store, arguments: &[String], format: SaveFormat) -> Result<Ve
 }
 
 /// A name with a tag; one with a digest cannot be in an archive.
-fn tagged(name: &str) -> Option<Reference> {
-    Reference::parse(name).ok().filter(|reference| reference.tag().is_some() && reference.digest().is_none())
+fn tagged(name: &str) -> Option<String> {
+    let reference = Reference::parse(name).ok()?;
+    (reference.tag().is_some() && reference.digest().is_none()).then(|| reference.to_string())
 }

@@ -1,0 +1,184 @@
+//! Where images are written to: a tar archive or a folder, which take files one after the other.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::PathBuf;
+
+use super::ArchiveError;
+use crate::image::decompress::{Failure, Sink};
+use crate::image::error::Error;
+use crate::image::manifest::DOCUMENT_MAX;
+use crate::image::progress::{Event, Progress};
+use crate::kernel;
+use crate::store::Digest;
+use crate::store::tar::{Header, Kind, Writer};
+
+pub(super) const PIECE: usize = 256 << 10;
+
+/// Why an image cannot be written.
+pub(super) enum Problem {
+    Archive(ArchiveError),
+    Image(Box<Error>),
+}
+
+impl<E: Into<ArchiveError>> From<E> for Problem {
+    fn from(error: E) -> Self {
+        Self::Archive(error.into())
+    }
+}
+
+/// The outcome of writing.
+pub(super) type Saved<T = ()> = std::result::Result<T, Problem>;
+
+/// Takes files one after the other.
+pub(super) trait Output {
+    /// Whether a blob is there already, from an earlier image.
+    fn has(&self, name: &str, size: u64) -> bool;
+    /// Reads a document that is there already.
+    fn existing(&self, name: &str) -> Option<Vec<u8>>;
+    /// Writes a file of exactly `size` bytes.
+    fn file(&mut self, name: &str, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Saved) -> Saved;
+}
+
+impl dyn Output + '_ {
+    /// Writes a small file.
+    pub(super) fn bytes(&mut self, name: &str, bytes: &[u8]) -> Saved {
+        self.file(name, bytes.len() as u64, &mut |out| Ok(out.write_all(bytes)?))
+    }
+}
+
+/// Reads a file to its end.
+pub(super) fn copy(file: &mut File, mut each: impl FnMut(&[u8]) -> Saved) -> Saved {
+    let mut buffer = vec![0; PIECE];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => each(&buffer[..count])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Takes a layer that is decompressed.
+pub(super) struct Plain<'p> {
+    pub(super) out: &'p mut dyn Write,
+    pub(super) position: u64,
+    pub(super) digest: &'p Digest,
+    pub(super) progress: &'p mut dyn Progress,
+}
+
+impl Sink for Plain<'_> {
+    type Error = std::io::Error;
+
+    fn buffer(&mut self) -> std::io::Result<Vec<u8>> {
+        Ok(vec![0; PIECE])
+    }
+
+    fn take(&mut self, buffer: Vec<u8>, filled: usize) -> std::io::Result<()> {
+        self.out.write_all(&buffer[..filled])?;
+        self.position += filled as u64;
+        self.progress.event(Event::BlobProgress { digest: self.digest, position: self.position });
+        Ok(())
+    }
+}
+
+impl From<Failure<std::io::Error>> for ArchiveError {
+    fn from(failure: Failure<std::io::Error>) -> Self {
+        match failure {
+            Failure::Stream(error) => error.into(),
+            Failure::Sink(error) => error.into(),
+        }
+    }
+}
+
+/// A tar archive.
+pub(super) struct TarOutput<W: Write> {
+    pub(super) writer: Writer<W>,
+    /// Folders that have an entry. Readers without rights cannot make those that are only implied.
+    folders: HashSet<String>,
+}
+
+impl<W: Write> TarOutput<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self { writer: Writer::new(out), folders: HashSet::new() }
+    }
+
+    fn folders_of(&mut self, name: &str) -> Saved {
+        for (end, _) in name.match_indices('/') {
+            let folder = name[..end].to_owned();
+            if self.folders.insert(folder.clone()) {
+                self.writer.header(&header(&folder, Kind::Directory, 0o755, 0))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn header(name: &str, kind: Kind, mode: u32, size: u64) -> Header {
+    Header {
+        path: name.as_bytes().to_vec(),
+        kind,
+        link: Vec::new(),
+        mode,
+        uid: 0,
+        gid: 0,
+        size,
+        mtime: (0, 0),
+        device: (0, 0),
+        xattrs: Vec::new(),
+        sparse: false,
+    }
+}
+
+impl<W: Write> Output for TarOutput<W> {
+    fn has(&self, _: &str, _: u64) -> bool {
+        false
+    }
+
+    fn existing(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn file(&mut self, name: &str, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Saved) -> Saved {
+        self.folders_of(name)?;
+        self.writer.header(&header(name, Kind::File, 0o644, size))?;
+        fill(&mut Body(&mut self.writer))
+    }
+}
+
+struct Body<'w, W: Write>(&'w mut Writer<W>);
+
+impl<W: Write> Write for Body<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).map(|()| bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A folder.
+pub(super) struct FolderOutput(pub(super) PathBuf);
+
+impl Output for FolderOutput {
+    fn has(&self, name: &str, size: u64) -> bool {
+        // The digest is the name; a file that was cut off has another size.
+        self.0.join(name).metadata().is_ok_and(|meta| meta.is_file() && meta.len() == size)
+    }
+
+    fn existing(&self, name: &str) -> Option<Vec<u8>> {
+        kernel::file::read_limited(&self.0.join(name), DOCUMENT_MAX).ok()
+    }
+
+    fn file(&mut self, name: &str, _: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Saved) -> Saved {
+        let path = self.0.join(name);
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder).map_err(|error| kernel::Error::path("mkdir", folder, error))?;
+        }
+        let mut file = File::create(&path).map_err(|error| kernel::Error::path("open", &path, error))?;
+        fill(&mut file)
+    }
+}
