@@ -3,10 +3,8 @@
 use super::error::{CommandError, Result};
 use super::exit::ExitStatus;
 use super::ui::Ui;
-use crate::config::env::name;
 use crate::container::create::Blueprint;
 use crate::container::network::Settings;
-use crate::container::notify::SdNotify;
 use crate::container::start::StartOptions;
 use crate::container::{Containers, Record, State, Status};
 use crate::engine::Engine;
@@ -156,11 +154,6 @@ fn launch(
         entering,
         describe: CommandError::describe_failure,
     };
-    if record.lifecycle.sd_notify == SdNotify::Container && engine.env().text(name::NOTIFY_SOCKET).is_some() {
-        ui.warn(
-            "not supported yet: passing the container's own readiness on to systemd; use --sdnotify=conmon",
-        );
-    }
     // What is buffered would be written twice.
     ui.flush()?;
     let mut connection =

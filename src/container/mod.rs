@@ -19,6 +19,7 @@
 
 pub mod cgroup;
 pub mod change;
+pub mod check;
 pub mod create;
 pub mod damaged;
 pub mod error;

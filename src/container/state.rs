@@ -149,6 +149,12 @@ impl State {
         self.stored.as_ref().filter(|_| alive).map(|s| s.init.pid)
     }
 
+    /// Whether what stood beside a container that has ended is cleared up.
+    #[must_use]
+    pub(super) fn is_buried(&self) -> bool {
+        self.stored.as_ref().is_none_or(|stored| stored.phase == Phase::Exited)
+    }
+
     /// The last exit code: 0 before any run, -1 where it is not known.
     #[must_use]
     pub fn exit_code(&self) -> i32 {

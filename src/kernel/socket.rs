@@ -95,6 +95,37 @@ pub fn send_datagram(address: &str, bytes: &[u8]) -> Result<()> {
     send_with_fds(socket.as_fd(), bytes, &[])
 }
 
+/// Makes a socket at `path` that gets datagrams, replacing what a dead process left there. It does not wait.
+///
+/// # Errors
+/// When the directory is missing or not writable.
+pub fn receive_datagrams(path: &Path) -> Result<OwnedFd> {
+    let failed = |e| Error::path("bind", path, e);
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None).map_err(failed)?;
+    match rustix::fs::unlink(path) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(e) => return Err(failed(e)),
+    }
+    with_address(path, |address| rustix::net::bind(&socket, address)).map_err(failed)?;
+    Ok(socket)
+}
+
+/// Takes the next datagram, cut to the length of `buffer`; `None` when there is none. Descriptors that come with
+/// it are closed.
+///
+/// # Errors
+/// When the socket fails.
+pub fn receive_datagram(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Option<usize>> {
+    use rustix::io::Errno;
+    match rustix::net::recv(socket, buffer, rustix::net::RecvFlags::DONTWAIT) {
+        Ok((length, _)) => Ok(Some(length)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(None),
+        Err(e) => Err(Error::call("recv", "", e)),
+    }
+}
+
 /// Calls `f` with an address of `path`. An address holds 107 bytes: longer paths go through a
 /// descriptor of their directory, `/proc/self/fd/N/name`.
 pub(super) fn with_address<T>(

@@ -78,6 +78,12 @@ pub trait Container: Host {
     /// is another descriptor or none.
     fn watched(&mut self) -> Option<String>;
 
+    /// Another descriptor, which becomes readable when the container has something to say to its owner.
+    fn listen(&self) -> Option<BorrowedFd<'_>>;
+
+    /// That descriptor is readable.
+    fn heard(&mut self);
+
     /// The first run could not be started. Nothing of the container's process is left.
     fn failed(&mut self, failure: &Failure);
 

@@ -43,6 +43,8 @@ enum Source {
     Input,
     /// What the owner watches.
     Owner,
+    /// What the container tells its owner.
+    Message,
     /// All clients, from here to the end.
     Clients,
 }
@@ -84,7 +86,7 @@ impl<'a> Session<'a> {
         let mut too_long = false;
         let status = loop {
             let due = owner.due();
-            let sources = self.wait(Some((first, ends, owner.watch())), due);
+            let sources = self.wait(Some((first, ends, [owner.watch(), owner.listen()])), due);
             self.tell(owner, &sources);
             if let Some(status) = self.handle(&sources, first, ends) {
                 break status;
@@ -116,7 +118,7 @@ impl<'a> Session<'a> {
     ) -> Option<ExitStatus> {
         let first = First::from(created);
         loop {
-            let sources = self.wait(Some((first, ends, owner.watch())), None);
+            let sources = self.wait(Some((first, ends, [owner.watch(), owner.listen()])), None);
             self.tell(owner, &sources);
             if let Some(status) = self.handle(&sources, first, ends) {
                 return Some(status);
@@ -162,7 +164,7 @@ impl<'a> Session<'a> {
     /// Waits for the next event; says what the entries of `self.ready` belong to.
     fn wait(
         &mut self,
-        run: Option<(First<'_>, &Ends, Option<BorrowedFd<'_>>)>,
+        run: Option<(First<'_>, &Ends, [Option<BorrowedFd<'_>>; 2])>,
         due: Option<Instant>,
     ) -> Vec<Source> {
         let mut set: Vec<(BorrowedFd<'_>, Events)> = Vec::with_capacity(8);
@@ -173,8 +175,10 @@ impl<'a> Session<'a> {
         };
         add(Source::Signals, self.beside.signals.as_fd(), Events::READ);
         if let Some((first, ends, watched)) = run {
-            if let Some(fd) = watched {
-                add(Source::Owner, fd, Events::READ);
+            for (source, fd) in [Source::Owner, Source::Message].into_iter().zip(watched) {
+                if let Some(fd) = fd {
+                    add(source, fd, Events::READ);
+                }
             }
             add(Source::Listener, self.beside.listener.as_fd(), Events::READ);
             add(Source::Init, first.pidfd, Events::READ);
@@ -219,7 +223,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 Source::Input => self.write_input(ends),
-                Source::Owner => {}
+                Source::Owner | Source::Message => {}
                 Source::Clients => {
                     for (client, wish) in self.serve_clients(at) {
                         self.grant(client, wish, first, ends);
@@ -235,9 +239,14 @@ impl<'a> Session<'a> {
 
     /// Lets the owner look at what it watches, and logs what it says.
     fn tell(&mut self, owner: &mut dyn Container, sources: &[Source]) {
-        let at = sources.iter().position(|source| *source == Source::Owner);
-        let ready = at.and_then(|at| self.ready.get(at)).is_some_and(|events| events.any());
-        if ready
+        let ready = |wanted: Source| {
+            let at = sources.iter().position(|source| *source == wanted);
+            at.and_then(|at| self.ready.get(at)).is_some_and(|events| events.any())
+        };
+        if ready(Source::Message) {
+            owner.heard();
+        }
+        if ready(Source::Owner)
             && let Some(text) = owner.watched()
             && let Some(log) = &mut self.beside.log
         {

@@ -237,6 +237,21 @@ impl Volumes {
         write_record(&self.dir.join(&volume.name), &volume, Durability::None)
     }
 
+    /// Makes the record and the directory of a volume that has lost one of them.
+    ///
+    /// # Errors
+    /// When files cannot be written.
+    pub fn restore(&self, volume: &Volume) -> Result<()> {
+        if !is_name(&volume.name) {
+            return Err(Error::BadName { name: volume.name.clone() });
+        }
+        let data = self.data(&volume.name);
+        if !data.is_dir() {
+            make_dir(&data, 0o755)?;
+        }
+        write_record(&self.dir.join(&volume.name), volume, Durability::Sync)
+    }
+
     /// Whether the content of an image may go into the volume: it holds nothing and never did.
     #[must_use]
     pub fn is_fresh(&self, volume: &Volume) -> bool {

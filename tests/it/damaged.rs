@@ -113,3 +113,46 @@ fn a_damaged_container_is_in_nobodys_way() {
     env.ok(["system", "reset", "--force"]);
     assert_eq!(left(&env), 0);
 }
+
+#[test]
+fn system_check_names_and_repairs_what_is_damaged() {
+    let env = TestEnv::new("system-check");
+    env.busybox();
+    assert_eq!(env.ok(["system", "check"]), "");
+    let id = env.ok(["create", "--name=c", "--network=none", "--volume=v:/v", IMAGE, "true"]);
+    assert_eq!(env.ok(["system", "check", "--quick", "--max=1h"]), "");
+    let dir = env.data().join("containers").join(&id);
+    // Without loss: the name, the volume's record, what a killed monitor left.
+    fs::remove_file(env.data().join("names/c")).unwrap();
+    fs::write(env.data().join("volumes/v/volume.json"), "{").unwrap();
+    let checked = env.run(["system", "check"]);
+    assert_eq!(checked.code, 125);
+    assert!(checked.stderr.contains("damage detected in local storage"), "{checked:?}");
+    assert!(checked.stdout.contains(&format!("Damaged container {id}:")), "{checked:?}");
+    assert!(checked.stdout.contains("its name \"c\" does not lead to it"), "{checked:?}");
+    assert!(checked.stdout.contains("Damaged volume v:"), "{checked:?}");
+    let repaired = env.ok(["system", "check", "--repair"]);
+    assert!(repaired.contains(&format!("Repaired container: {id}")), "{repaired}");
+    assert_eq!(env.ok(["system", "check"]), "");
+    env.ok(["start", "--attach", "c"]);
+    // With loss.
+    damage(&dir.join("spec.json"), "truncated");
+    assert!(env.run(["system", "check"]).stdout.contains("spec.json is damaged"));
+    let left = env.fails(125, ["system", "check", "--repair"]);
+    assert!(left.contains("still present after repair attempt"), "{left}");
+    assert!(env.ok(["system", "check", "--repair", "--force"]).contains("Deleted damaged container: "));
+    assert_eq!(env.ok(["system", "check"]), "");
+    env.fails(1, ["container", "exists", "c"]);
+    env.ok(["volume", "exists", "v"]);
+    assert!(env.fails(125, ["system", "check", "--max=x"]).contains('x'));
+}
+
+#[test]
+fn there_are_no_connections() {
+    let env = TestEnv::new("connections");
+    assert_eq!(env.ok(["system", "connection", "ls", "--format=json"]), "[]");
+    assert_eq!(env.ok(["system", "connection", "list", "-q"]), "");
+    assert!(
+        env.fails(125, ["system", "connection", "add", "x", "ssh://y"]).contains("works where it is called")
+    );
+}

@@ -1,6 +1,9 @@
 //! `init`, `container clone|cleanup`, `image mount`, `diff` of two, `commit --config`: what comes after and beside `run`.
 
+use std::os::fd::AsRawFd as _;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
+use std::time::Duration;
 
 use super::support::TestEnv;
 use super::support::env::wait_until;
@@ -168,4 +171,61 @@ fn a_file_is_merged_into_the_config_of_a_commit() {
     std::fs::write(&file, "{").unwrap();
     assert!(env.fails(125, ["commit", "-q", &flag, "c", "j"]).contains("reading configuration file"));
     env.fails(1, ["image", "exists", "j"]);
+}
+
+#[test]
+fn a_container_says_itself_when_it_is_ready() {
+    let mut env = TestEnv::new("notify-container");
+    env.busybox();
+    let path = env.work().join("n.sock");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    env.set("NOTIFY_SOCKET", path.to_str().unwrap());
+    let script = "echo $NOTIFY_SOCKET; test -S $NOTIFY_SOCKET && echo there; sleep 1000";
+    let id = env.ok([
+        "run",
+        "-d",
+        "--sdnotify=container",
+        "--network=none",
+        "--name=c",
+        IMAGE,
+        "sh",
+        "-c",
+        script,
+    ]);
+    let heard = || {
+        let mut buffer = [0; 512];
+        let length = manager.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let monitor = env.ok(["inspect", "--format={{.State.ConmonPid}}", "c"]);
+    assert_eq!(heard(), format!("MAINPID={monitor}"));
+    wait_until("the output", || env.ok(["logs", "c"]) == "/run/notify/notify.sock\nthere");
+    // As the container would: the directory is the one that it sees.
+    let inside = env.run_dir().join("containers").join(&id).join("notify/notify.sock");
+    // Addresses are short.
+    let dir = std::fs::File::open(inside.parent().unwrap()).unwrap();
+    let address = format!("/proc/self/fd/{}/notify.sock", dir.as_raw_fd());
+    let client = UnixDatagram::unbound().unwrap();
+    for text in ["MAINPID=1", "FDSTORE=1", "STATUS=half\nMAINPID=1", "READY=1"] {
+        client.send_to(text.as_bytes(), &address).unwrap();
+    }
+    assert_eq!(heard(), "STATUS=half");
+    assert_eq!(heard(), "READY=1");
+    assert_eq!(env.ok(["exec", "c", "sh", "-c", "echo $NOTIFY_SOCKET"]), "");
+    env.ok(["stop", "-t0", "c"]);
+    assert!(!inside.exists());
+    env.ok(["start", "c"]);
+    assert!(heard().starts_with("MAINPID="));
+    env.ok(["rm", "-f", "-t0", "c"]);
+    env.ok([
+        "run",
+        "--rm",
+        "--sdnotify=ignore",
+        "--network=none",
+        IMAGE,
+        "sh",
+        "-c",
+        "test -z \"$NOTIFY_SOCKET\"",
+    ]);
 }

@@ -192,6 +192,8 @@ commands! {
     start: "start", "container start" => Caller;
     stats: "stats", "container stats" => Caller;
     stop: "stop", "container stop" => Caller;
+    system::check: "system check" => User;
+    system::connection: "system connection" => Caller;
     system::df: "system df" => User;
     system::prune: "system prune" => User;
     system::reset: "system reset" => User;

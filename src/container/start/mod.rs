@@ -227,6 +227,7 @@ impl Container for Keeper {
         // The helpers that write the maps take most of the time: everything that needs no rights is
         // done while they are at it.
         let entering = self.enter()?;
+        self.notifier.open(&self.containers.run_dir(&self.record.id))?;
         // Layers whose owners must be shifted are copied, and that does need the ids.
         let early = self.record.root.shares_ids().then(|| self.plan(&store));
         let network = RunNetwork::plan(&self.containers, &self.record, &self.paths, &self.settings);
@@ -343,8 +344,17 @@ impl Container for Keeper {
         Some(text)
     }
 
+    fn listen(&self) -> Option<BorrowedFd<'_>> {
+        self.notifier.watch()
+    }
+
+    fn heard(&mut self) {
+        self.notifier.pass_on();
+    }
+
     fn failed(&mut self, failure: &Failure) {
         self.disconnect();
+        self.notifier.close();
         self.fuse = FuseMounts::default();
         if self.record.lifecycle.auto_remove {
             self.remove();
@@ -386,6 +396,9 @@ impl Container for Keeper {
         // podman's code for a container that was cut off.
         let code = if too_long { -1 } else { status.code() };
         self.disconnect();
+        // Its last words.
+        self.notifier.pass_on();
+        self.notifier.close();
         // Its name and its policy may have changed since the start.
         if let Ok(Some(record)) = self.containers.record(&self.record.id) {
             self.record = record;

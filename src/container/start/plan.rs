@@ -27,6 +27,7 @@ impl Keeper {
             // In the spec already: one that is made would need a mapping, and there is none.
             join_user_namespace(&mut spec, path);
         }
+        self.notifier.show(&mut spec);
         let root = root::source(store, &self.dir, &self.record.root)?;
         let mut plan = Plan::from_spec(&spec, &self.dir, Some(root))?;
         if let UserNamespace::New(maps) = &mut plan.namespaces.user {

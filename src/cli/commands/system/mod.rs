@@ -1,5 +1,7 @@
 //! `rbox system …`: what concerns everything at once.
 
+pub mod check;
+pub mod connection;
 pub mod df;
 pub mod prune;
 pub mod reset;

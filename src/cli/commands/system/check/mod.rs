@@ -1,0 +1,113 @@
+//! `rbox system check`.
+//!
+//! Each part of the store is a [`Part`] in a file of its own; a new one needs a line in [`PARTS`].
+
+mod containers;
+mod volumes;
+
+use crate::cli::error::{CommandError, Result};
+use crate::cli::exit::ExitStatus;
+use crate::cli::ui::Ui;
+use crate::cli::units;
+use crate::engine::Engine;
+
+/// Check storage consistency
+///
+/// Checks that what is stored is whole and names what is not. With --repair, what can be made right without losing anything is made right; with --force, damaged containers are removed too, with what runs of them.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "rbox system check\n  rbox system check --repair --force")]
+pub struct Args {
+    /// Remove inconsistent images and containers
+    #[arg(long, short)]
+    force: bool,
+    /// Maximum allowed age of unreferenced layers
+    #[arg(long, short, value_name = "duration", default_value = "24h0m0s")]
+    max: String,
+    /// Skip time-consuming checks. The default is to include time-consuming checks
+    #[arg(long, short)]
+    quick: bool,
+    /// Repair what can be repaired without losing anything
+    #[arg(long, short)]
+    repair: bool,
+}
+
+/// Something that is damaged.
+#[derive(Debug)]
+struct Finding {
+    /// Its name or id.
+    name: String,
+    /// What is wrong.
+    problems: Vec<String>,
+    /// It can be made right without losing anything.
+    can_be_mended: bool,
+}
+
+/// What became of something damaged.
+#[derive(Debug, PartialEq, Eq)]
+enum Repair {
+    Mended,
+    Removed,
+    /// Only --force, or nothing, helps.
+    Left,
+}
+
+/// One part of the store.
+trait Part: Sync {
+    /// What its objects are called.
+    fn kind(&self) -> &'static str;
+
+    /// Finds what is damaged.
+    fn check(&self, engine: &Engine) -> Result<Vec<Finding>>;
+
+    /// Repairs it, with `force` also by removing it.
+    fn repair(&self, engine: &Engine, finding: &Finding, force: bool) -> Result<Repair>;
+}
+
+static PARTS: &[&dyn Part] = &[&containers::Containers, &volumes::Volumes];
+
+/// Checks, and repairs if asked to.
+///
+/// # Errors
+/// When something is damaged, or still damaged after the repair.
+pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    // All checks here are quick, and layers that nothing refers to go with the next collection.
+    let Args { force, max, quick: _, repair } = args;
+    units::parse_duration(&max).map_err(|error| CommandError::new(error.to_string()))?;
+    let mut damaged = false;
+    for part in PARTS {
+        for finding in part.check(engine)? {
+            damaged = true;
+            ui.data(format_args!("Damaged {} {}:", part.kind(), finding.name))?;
+            for problem in &finding.problems {
+                ui.data(format_args!("\t* {problem}"))?;
+            }
+            if !repair && !force {
+                continue;
+            }
+            match part.repair(engine, &finding, force)? {
+                Repair::Mended => ui.data(format_args!("Repaired {}: {}", part.kind(), finding.name))?,
+                Repair::Removed => {
+                    ui.data(format_args!("Deleted damaged {}: {}", part.kind(), finding.name))?;
+                }
+                Repair::Left => {}
+            }
+        }
+    }
+    if !damaged {
+        return Ok(ExitStatus::SUCCESS);
+    }
+    if !repair && !force {
+        return Err(CommandError::new("damage detected in local storage"));
+    }
+    for part in PARTS {
+        if !part.check(engine)?.is_empty() {
+            let hint = match force {
+                true => "what is left must be removed by hand",
+                false => "`rbox system check --repair --force` also removes damaged containers",
+            };
+            let text = "damage in local storage still present after repair attempt";
+            return Err(CommandError::new(text).with_hint(hint));
+        }
+    }
+    Ok(ExitStatus::SUCCESS)
+}
