@@ -73,6 +73,8 @@ pub fn commit(store: &Store, request: CommitRequest<'_>) -> Result<ImageRecord> 
         os: config.os.clone(),
         variant: config.variant.clone(),
         labels: config.config.labels.clone(),
+        list: false,
+        sources: std::collections::BTreeMap::new(),
     };
     Ok(store.put_image(record, &bytes)?)
 }

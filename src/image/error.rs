@@ -47,6 +47,14 @@ pub enum Error {
         /// What happened.
         source: Box<RegistryError>,
     },
+    /// A registry cannot be asked for a document.
+    #[error("reading image \"docker://{reference}\"")]
+    Reading {
+        /// The image.
+        reference: Box<Reference>,
+        /// What happened.
+        source: Box<RegistryError>,
+    },
     /// A registry cannot be given an image.
     #[error("writing to docker://{reference}")]
     Destination {
@@ -129,6 +137,9 @@ pub enum Refusal {
     /// An artifact that is no container image.
     #[error("not a container image: its config is of type {0:?}")]
     Artifact(String),
+    /// One image where a list of images is needed.
+    #[error("it is an image and no manifest list")]
+    NoList,
     /// Indexes that lead to indexes without end.
     #[error("the image index is nested too deeply")]
     Nested,
@@ -197,9 +208,10 @@ impl Error {
             Self::Registries(_) => ErrorKind::InvalidInput,
             Self::Auth(error) => error.kind(),
             Self::Store(error) => error.kind(),
-            Self::Source { source, .. } | Self::Destination { source, .. } | Self::Registry(source) => {
-                source.kind()
-            }
+            Self::Source { source, .. }
+            | Self::Reading { source, .. }
+            | Self::Destination { source, .. }
+            | Self::Registry(source) => source.kind(),
             Self::NoPlatform { .. } | Self::NotKnown(_) => ErrorKind::NotFound,
             Self::Layer { source, .. } => match source {
                 LayerError::Store(error) => error.kind(),
@@ -216,9 +228,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Source { reference, source } | Self::Destination { reference, source } => {
-                source.hint(reference.domain())
-            }
+            Self::Source { reference, source }
+            | Self::Reading { reference, source }
+            | Self::Destination { reference, source } => source.hint(reference.domain()),
             Self::NoPlatform { available, .. } if !available.is_empty() => {
                 Some(format!("the image exists for {}", available.join(", ")))
             }

@@ -70,9 +70,10 @@ fn matches(image: &Image, condition: &Condition, users: &Users, store: &Store) -
         Condition::Label(key, value) => {
             record.labels.get(key).is_some_and(|actual| value.as_ref().is_none_or(|value| value == actual))
         }
-        Condition::ReadOnly(wanted) | Condition::Manifest(wanted) => !*wanted,
+        Condition::ReadOnly(wanted) => !*wanted,
+        Condition::Manifest(wanted) => record.list == *wanted,
         Condition::Reference(pattern) => {
-            let looked_up: Option<ImageId> = store.find_image(pattern).ok().map(|found| found.record.id);
+            let looked_up: Option<ImageId> = store.find_any(pattern).ok().map(|found| found.record.id);
             looked_up.as_ref() == Some(&record.id)
                 || image.tags.iter().any(|tag| name_fits(&tag.name, pattern))
         }

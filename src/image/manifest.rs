@@ -229,6 +229,22 @@ impl Document {
     }
 }
 
+impl Index {
+    /// The document in JSON. The same index always gives the same bytes.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut value = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": self.family.index_type(),
+            "manifests": self.manifests,
+        });
+        if !self.annotations.is_empty() {
+            value["annotations"] = serde_json::json!(self.annotations);
+        }
+        serde_json::to_vec(&value).expect("an index serialises")
+    }
+}
+
 impl Manifest {
     /// The document in JSON. The same manifest always gives the same bytes.
     #[must_use]

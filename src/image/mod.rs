@@ -10,6 +10,7 @@ pub mod decompress;
 pub mod error;
 pub mod filter;
 pub mod inflate;
+pub mod list;
 pub mod local;
 pub mod manifest;
 pub(crate) mod outgoing;

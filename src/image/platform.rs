@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::Descriptor;
+use super::manifest::{Descriptor, null_as_default};
 
 /// A platform as it stands in an index entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,9 +18,20 @@ pub struct Platform {
     /// Windows only.
     #[serde(default, rename = "os.version", skip_serializing_if = "Option::is_none")]
     pub os_version: Option<String>,
+    /// Features of the operating system.
+    #[serde(
+        default,
+        rename = "os.features",
+        deserialize_with = "null_as_default",
+        skip_serializing_if = "Vec::is_empty"
+    )]
+    pub os_features: Vec<String>,
     /// Such as `v7` of `arm`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
+    /// Features of the processor.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
 }
 
 /// Why a `--platform` value is not one.
@@ -45,6 +56,8 @@ impl Platform {
             architecture: architecture.to_owned(),
             os: "linux".to_owned(),
             os_version: None,
+            os_features: Vec::new(),
+            features: Vec::new(),
             variant: variant.map(ToOwned::to_owned),
         }
     }
@@ -91,6 +104,8 @@ impl Platform {
             architecture: architecture.to_owned(),
             os: os.to_ascii_lowercase(),
             os_version: None,
+            os_features: Vec::new(),
+            features: Vec::new(),
             variant: variant.map(ToOwned::to_owned),
         }
     }

@@ -148,6 +148,8 @@ fn describe(layer: ImageLayer, identity: String, meta: &Metadata) -> (Vec<u8>, I
         os: "linux".to_owned(),
         variant: None,
         labels: [(IDENTITY.to_owned(), identity)].into(),
+        list: false,
+        sources: std::collections::BTreeMap::new(),
     };
     (config, record)
 }

@@ -60,6 +60,12 @@ pub enum Error {
         /// What the user typed, or the id.
         text: String,
     },
+    /// A list of images where one image is needed.
+    #[error("{text} is a manifest list and no image: name one of its images")]
+    List {
+        /// What the user typed.
+        text: String,
+    },
     /// A short name or id prefix that fits several images.
     #[error("{text:?} fits more than one image: {}", candidates.join(", "))]
     Ambiguous {
@@ -151,9 +157,11 @@ impl Error {
             },
             Self::Unusable { .. } => ErrorKind::Denied,
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Ambiguous { .. } | Self::Mismatch { .. } | Self::Archive(_) | Self::Entry { .. } => {
-                ErrorKind::InvalidInput
-            }
+            Self::Ambiguous { .. }
+            | Self::List { .. }
+            | Self::Mismatch { .. }
+            | Self::Archive(_)
+            | Self::Entry { .. } => ErrorKind::InvalidInput,
             Self::InUse { .. } => ErrorKind::Conflict,
             Self::Newer { .. } | Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::Place { source, .. } => match source.kind() {

@@ -16,9 +16,20 @@ pub struct Found {
 }
 
 impl Store {
-    /// Finds the image that `text` means: an id, a full or short name (with the tag `latest` if it has
-    /// none), `name@digest`, a digest, or the beginning of an id that fits one image only.
+    /// Finds the image that `text` means, as [`Self::find_any`] does; a list of images is none.
+    ///
+    /// # Errors
+    /// When there is none, or several fit.
     pub fn find_image(&self, text: &str) -> Result<Found> {
+        match self.find_any(text)? {
+            found if found.record.list => Err(Error::List { text: text.to_owned() }),
+            found => Ok(found),
+        }
+    }
+
+    /// Finds the image or list of images that `text` means: an id, a full or short name (with the tag `latest` if it has
+    /// none), `name@digest`, a digest, or the beginning of an id that fits one image only.
+    pub fn find_any(&self, text: &str) -> Result<Found> {
         let not_found = || Error::NotFound { what: "image", text: text.to_owned() };
         if text.is_empty() {
             return Err(not_found());

@@ -11,6 +11,7 @@ mod error;
 mod find;
 mod gc;
 mod layer;
+mod lists;
 mod open;
 pub mod pack;
 pub mod place;

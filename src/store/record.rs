@@ -23,6 +23,16 @@ impl ImageId {
         Self(Digest::of(config).hex())
     }
 
+    /// An id for something that has no configuration.
+    ///
+    /// # Errors
+    /// When the kernel has no random numbers.
+    pub fn random() -> std::io::Result<Self> {
+        let mut bytes = [0; 32];
+        rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
     /// All 64 digits.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -108,6 +118,13 @@ pub struct ImageRecord {
     /// Labels of the configuration.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// A list of images that is made here, and no image: it has neither configuration nor layers, its id is random,
+    /// and the manifest is its index.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub list: bool,
+    /// Of a list: where images come from that are not here, by the digests of their manifests.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<String, String>,
 }
 
 /// One layer of an image.

@@ -224,7 +224,7 @@ impl Store {
         self.unlink_record(table, "tags", &tag_file(name))
     }
 
-    fn write_record(
+    pub(super) fn write_record(
         &self,
         _table: &TableLock,
         dir: &str,
@@ -255,8 +255,8 @@ pub(super) fn references(record: &ImageRecord) -> Vec<(Kind, Digest)> {
     let layers = record.mount_layers().into_iter().map(|digest| (Kind::Layer, digest));
     let blobs = record.layers.iter().filter_map(|layer| layer.blob.clone());
     let blobs = blobs.chain(record.manifest.clone()).chain(record.manifests.iter().cloned());
-    let config = (Kind::Blob, record.id.digest());
-    layers.chain(blobs.map(|digest| (Kind::Blob, digest))).chain([config]).collect()
+    let config = (!record.list).then(|| (Kind::Blob, record.id.digest()));
+    layers.chain(blobs.map(|digest| (Kind::Blob, digest))).chain(config).collect()
 }
 
 /// The file of a name: readable where it is short, hashed where it would not fit into a file name.
@@ -283,7 +283,7 @@ fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>>
     }
 }
 
-fn exclusive_if_there(path: &Path) -> Result<Option<Flock>> {
+pub(super) fn exclusive_if_there(path: &Path) -> Result<Option<Flock>> {
     match Flock::exclusive_existing(path) {
         Ok(lock) => Ok(Some(lock)),
         Err(e) if e.io().kind() == std::io::ErrorKind::NotFound => Ok(None),

@@ -218,6 +218,8 @@ pub(crate) fn image(store: &Store, name: Option<&str>, layers: &[Vec<u8>]) -> Im
         os: "linux".into(),
         variant: None,
         labels: std::collections::BTreeMap::new(),
+        list: false,
+        sources: std::collections::BTreeMap::new(),
     };
     loop {
         let record = store.put_image(record.clone(), config.as_bytes()).unwrap();

@@ -27,6 +27,7 @@ mod hostile_registry;
 mod hostile_roots;
 mod lifecycle;
 mod logs;
+mod manifest_lists;
 mod oci;
 mod output;
 mod pull;

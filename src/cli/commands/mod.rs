@@ -31,6 +31,7 @@ pub mod kill;
 pub mod login;
 pub mod logout;
 pub mod logs;
+pub mod manifest;
 pub mod mount;
 pub mod network;
 pub mod oci;
@@ -99,6 +100,7 @@ pub static GROUPS: &[Group] = &[
     group("container", "Manage containers"),
     group("healthcheck", "Manage health checks on containers"),
     group("image", "Manage images"),
+    group("manifest", "Manipulate manifest lists and image indexes"),
     group("network", "Manage networks"),
     group("pod", "Manage pods"),
     group("secret", "Manage secrets"),
@@ -165,6 +167,14 @@ commands! {
     login: "login" => Caller;
     logout: "logout" => Caller;
     logs: "logs", "container logs" => Caller;
+    manifest::edit::add: "manifest add" => Caller;
+    manifest::edit::annotate: "manifest annotate" => Caller;
+    manifest::edit::create: "manifest create" => Caller;
+    manifest::edit::remove: "manifest remove" => Caller;
+    manifest::edit::rm: "manifest rm" => User;
+    manifest::inspect: "manifest inspect" => Caller;
+    manifest::inspect::exists: "manifest exists" => Caller;
+    manifest::push: "manifest push" => User;
     mount: "mount", "container mount" => Caller;
     mount::unmount: "unmount|umount", "container unmount|umount" => Caller;
     network::create: "network create" => Caller;

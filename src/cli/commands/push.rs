@@ -15,7 +15,7 @@ use crate::events::Event;
 use crate::image::archive::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, Source, save};
 use crate::image::compress::Settings;
 use crate::image::manifest::Family;
-use crate::image::push::{PushRequest, push};
+use crate::image::push::{ListPushRequest, PushRequest, push, push_list};
 use crate::image::transport::Transport;
 use crate::image::{Error, Reference};
 use crate::store::ImageRecord;
@@ -146,7 +146,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let format = args.format.as_deref().map(parse_format).transpose()?.flatten();
     let (compression, recompress) = args.compression.into_settings(engine.config()?)?;
     let registry = args.registry.into_options(engine.config()?)?;
-    let found = engine.store()?.find_image(&args.image).map_err(|error| match error {
+    let found = engine.store()?.find_any(&args.image).map_err(|error| match error {
         crate::store::Error::NotFound { text, .. } => Error::NotKnown(text).into(),
         error => CommandError::from(error),
     })?;
@@ -159,11 +159,30 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let mut progress = PullProgress::new(ui);
     let digest = match destination(&text)? {
         Transport::Docker(destination) if !args.compress => {
-            let request = PushRequest { image, destination, format, compression, recompress, registry };
-            push(engine.images()?, &request, &mut progress)?
+            if image.list {
+                let list = image;
+                let request = ListPushRequest {
+                    list,
+                    destination,
+                    all: true,
+                    format,
+                    compression,
+                    recompress,
+                    registry,
+                };
+                push_list(engine.images()?, &request, &mut progress)?
+            } else {
+                let by_digest = false;
+                let request =
+                    PushRequest { image, destination, format, compression, recompress, by_digest, registry };
+                push(engine.images()?, &request, &mut progress)?.manifest.digest
+            }
         }
         Transport::Docker(_) | Transport::Storage { .. } => {
             return Err(CommandError::new(format!("{text}: cannot push there with these options")));
+        }
+        Transport::Files(_) if image.list => {
+            return Err(CommandError::new("not supported yet: writing a manifest list into files"));
         }
         Transport::Files(files) => {
             let layers = match (args.compress || recompress, &files) {

@@ -67,6 +67,8 @@ impl Documents {
             os: self.config.os.clone(),
             variant: self.config.variant.clone(),
             labels: self.config.config.labels.clone(),
+            list: false,
+            sources: std::collections::BTreeMap::new(),
         };
         Ok(store.put_image(record, &self.config_bytes)?)
     }

@@ -4,13 +4,16 @@
 //! what is not there.
 
 mod layer;
+mod list;
 mod network;
+
+pub use list::{ListPushRequest, push_list};
 
 use std::cell::RefCell;
 
 use super::compress::Settings;
 use super::error::{Error, Result};
-use super::manifest::Family;
+use super::manifest::{Descriptor, Family};
 use super::outgoing::{Outgoing, Wanted};
 use super::place::own_place;
 use super::progress::{Progress, Reporter};
@@ -18,7 +21,7 @@ use super::pull::Context;
 use super::reference::Reference;
 use super::registries::Registries;
 use super::request::RegistryOptions;
-use crate::store::{Digest, ImageRecord};
+use crate::store::ImageRecord;
 
 /// What is pushed, and how.
 #[derive(Debug, Clone)]
@@ -33,15 +36,26 @@ pub struct PushRequest {
     pub compression: Settings,
     /// Also those that are compressed otherwise.
     pub recompress: bool,
+    /// Under its digest, and not under the tag of the destination: as a part of a list.
+    pub by_digest: bool,
     /// How the registry is talked to.
     pub registry: RegistryOptions,
 }
 
-/// Pushes an image; returns the digest of its manifest.
+/// What was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pushed {
+    /// Its manifest.
+    pub manifest: Descriptor,
+    /// Some layer is compressed by zstd.
+    pub has_zstd: bool,
+}
+
+/// Pushes an image.
 ///
 /// # Errors
 /// When the image is not whole, or the registry refuses it.
-pub fn push(context: Context<'_>, request: &PushRequest, progress: &mut dyn Progress) -> Result<Digest> {
+pub fn push(context: Context<'_>, request: &PushRequest, progress: &mut dyn Progress) -> Result<Pushed> {
     let progress = RefCell::new(progress);
     let reporter = Reporter::new(&progress);
     let registries = Registries::load(context.env, context.paths)?;
@@ -52,7 +66,12 @@ pub fn push(context: Context<'_>, request: &PushRequest, progress: &mut dyn Prog
         false => Wanted::Plain(request.compression),
     };
     let family = family(&image, request, wanted)?;
-    network::push(context, &image, network::Target { place: &place, family, wanted }, reporter)
+    network::push(
+        context,
+        &image,
+        network::Target { place: &place, family, wanted, by_digest: request.by_digest },
+        reporter,
+    )
 }
 
 /// The family of the documents that are written.

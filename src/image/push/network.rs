@@ -7,6 +7,7 @@ use std::thread::Scope;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
+use super::Pushed;
 use super::layer::{Encoded, Stored};
 use crate::image::compress::Settings;
 use crate::image::error::{Error, Result};
@@ -28,15 +29,16 @@ pub(super) struct Target<'t> {
     pub(super) place: &'t Place,
     pub(super) family: Family,
     pub(super) wanted: Wanted,
+    pub(super) by_digest: bool,
 }
 
-/// Pushes `image`; returns the digest of the manifest.
+/// Pushes `image`.
 pub(super) fn push(
     context: Context<'_>,
     image: &Outgoing,
     target: Target<'_>,
     reporter: Reporter<'_>,
-) -> Result<Digest> {
+) -> Result<Pushed> {
     let client = target.place.client(reporter).with_access(Access::Push);
     std::thread::scope(|scope| {
         let upload = Upload {
@@ -66,7 +68,7 @@ struct Upload<'u, 'scope, 'env> {
 }
 
 impl Upload<'_, '_, '_> {
-    async fn run(&self, parallel: usize) -> Result<Digest> {
+    async fn run(&self, parallel: usize) -> Result<Pushed> {
         self.reporter.report(Event::Source);
         let leaving = self.image.leaving(self.target.wanted);
         // A layer that the image has twice is sent once.
@@ -84,19 +86,22 @@ impl Upload<'_, '_, '_> {
             let at = distinct.iter().position(|other| *other == layer).expect("each layer is one of them");
             sent[at].clone()
         };
-        let (manifest, family) =
-            self.image.manifest_with(leaving.iter().map(of).collect(), self.target.family);
+        let layers: Vec<Descriptor> = leaving.iter().map(of).collect();
+        let has_zstd = layers.iter().any(|layer| layer.media_type.contains("zstd"));
+        let (manifest, family) = self.image.manifest_with(layers, self.target.family);
         let config = &self.image.manifest.config.digest;
         self.reporter.report(Event::Config(config));
         self.document(config, &self.image.config_bytes).await?;
         self.reporter.report(Event::Manifest);
-        let digest = Digest::of(&manifest);
+        let described = Descriptor::new(family.manifest_type(), Digest::of(&manifest), manifest.len() as u64);
         let remote = &self.target.place.remote;
+        let by_digest = remote.with_digest(described.digest.clone());
+        let reference = if self.target.by_digest { &by_digest } else { remote };
         self.client
-            .put_manifest(remote, Bytes::from(manifest), family.manifest_type())
+            .put_manifest(reference, Bytes::from(manifest), family.manifest_type())
             .await
             .map_err(|error| self.failed(error))?;
-        Ok(digest)
+        Ok(Pushed { manifest: described, has_zstd })
     }
 
     /// Sees to it that the registry has a layer.

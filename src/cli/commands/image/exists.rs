@@ -17,7 +17,7 @@ pub struct Args {
 
 /// Answers by the exit code.
 pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, CommandError> {
-    match engine.store()?.find_image(&args.image) {
+    match engine.store()?.find_any(&args.image) {
         Ok(_) => Ok(ExitStatus::SUCCESS),
         Err(store::Error::NotFound { .. }) => Ok(ExitStatus::NO),
         Err(error) => Err(error.into()),

@@ -202,7 +202,7 @@ fn parse_filters(texts: &[String], store: &Store) -> Result<Vec<Filter>> {
             })
         };
         let created = || -> Result<Timestamp> {
-            let found = store.find_image(value).map_err(|error| {
+            let found = store.find_any(value).map_err(|error| {
                 CommandError::from(error)
                     .context(format!("could not find local image for filter {key:?}={value:?}"))
             })?;
@@ -337,7 +337,7 @@ fn show(entry: &Entry<'_>, id: String, users: &Users, now: Timestamp) -> Row {
         repo_digests: image.repo_digests(),
         arch: image.record.architecture.clone(),
         os: image.record.os.clone(),
-        is_manifest_list: false,
+        is_manifest_list: image.record.list,
     }
 }
 
@@ -357,7 +357,7 @@ fn record(entry: &Entry<'_>, users: &Users) -> Record {
         arch: image.record.architecture.clone(),
         digest: image.digest(),
         history: image.names(),
-        is_manifest_list: false,
+        is_manifest_list: image.record.list,
         names: image.names(),
         os: image.record.os.clone(),
         created: image.created().as_second(),

@@ -67,6 +67,16 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     joined(errors)
 }
 
+/// Removes lists of images; the images stay.
+pub(in crate::cli) fn remove_lists(
+    ui: &mut Ui,
+    engine: &Engine,
+    image: Vec<String>,
+    ignore: bool,
+) -> Result<ExitStatus> {
+    exec(ui, engine, Args { all: false, force: false, ignore, no_prune: true, image })
+}
+
 /// What to remove: an image, under the name that it was found by.
 fn targets(store: &Store, args: &Args, errors: &mut Vec<CommandError>) -> Result<Vec<Target>> {
     if args.all {
@@ -75,7 +85,7 @@ fn targets(store: &Store, args: &Args, errors: &mut Vec<CommandError>) -> Result
     }
     let mut targets = Vec::new();
     for text in &args.image {
-        match store.find_image(text) {
+        match store.find_any(text) {
             Ok(Found { record, name: Some(name) }) => targets.push(Target { record, by: By::Name(name) }),
             Ok(Found { record, name: None }) if text.contains('@') || text.starts_with("sha256:") => {
                 targets.push(Target { record, by: By::Digest });

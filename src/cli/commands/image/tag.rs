@@ -22,7 +22,7 @@ pub struct Args {
 /// Gives an image more names.
 pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, CommandError> {
     let store = engine.store()?;
-    let found = store.find_image(&args.image)?;
+    let found = store.find_any(&args.image)?;
     for name in args.target_name {
         let reference = local_name(&name)?;
         if reference.digest().is_some() {

@@ -24,7 +24,7 @@ pub struct Args {
 /// Takes names from an image; all of them where none is given.
 pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, CommandError> {
     let store = engine.store()?;
-    let found = store.find_image(&args.image)?;
+    let found = store.find_any(&args.image)?;
     let tags = store.names_of(&found.record.id)?;
     let event = |name: &str| Event::image("untag", &found.record.id.to_string(), name);
     if args.names.is_empty() {
@@ -42,7 +42,7 @@ pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Com
         }
         let full = local_name(&name)?.to_string();
         // A short name may also stand for one that was pulled.
-        let resolved = store.find_image(&name).ok().filter(|other| other.record.id == found.record.id);
+        let resolved = store.find_any(&name).ok().filter(|other| other.record.id == found.record.id);
         let known = [Some(full.clone()), resolved.and_then(|other| other.name)];
         let Some(name) = known.into_iter().flatten().find(|name| tags.iter().any(|tag| tag.name == *name))
         else {

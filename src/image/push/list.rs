@@ -1,0 +1,130 @@
+//! Pushes a list: its images under their digests, then its index under the tag.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+
+use super::{PushRequest, push};
+use crate::image::compress::Settings;
+use crate::image::error::{Error, Result};
+use crate::image::list;
+use crate::image::manifest::{Family, Index};
+use crate::image::place::own_place;
+use crate::image::progress::{Event, Progress, Reporter};
+use crate::image::pull::{Context, pull};
+use crate::image::reference::Reference;
+use crate::image::registries::Registries;
+use crate::image::registry::{Access, block_on};
+use crate::image::request::{PullPolicy, PullRequest, RegistryOptions};
+use crate::store::{Digest, ImageRecord};
+
+/// What marks an image whose layers are compressed by zstd, for clients that can choose.
+const ZSTD_MARK: &str = "io.github.containers.compression.zstd";
+
+/// What is pushed, and how.
+#[derive(Debug, Clone)]
+pub struct ListPushRequest {
+    /// The list.
+    pub list: ImageRecord,
+    /// Where to.
+    pub destination: Reference,
+    /// The images, too.
+    pub all: bool,
+    /// The family of documents.
+    pub format: Option<Family>,
+    /// How layers are compressed.
+    pub compression: Settings,
+    /// Also those that are compressed otherwise.
+    pub recompress: bool,
+    /// How the registry is talked to.
+    pub registry: RegistryOptions,
+}
+
+/// Pushes a list; returns the digest of its index.
+///
+/// # Errors
+/// When one of its images is nowhere, or the registry refuses something.
+pub fn push_list(
+    context: Context<'_>,
+    request: &ListPushRequest,
+    progress: &mut dyn Progress,
+) -> Result<Digest> {
+    let mut index = list::read(context.store, &request.list)?;
+    if request.all {
+        for entry in &mut index.manifests {
+            let image = bring(context, request, &entry.digest, progress)?;
+            let part = PushRequest {
+                image,
+                destination: request.destination.clone(),
+                format: request.format,
+                compression: request.compression,
+                recompress: request.recompress,
+                by_digest: true,
+                registry: request.registry.clone(),
+            };
+            let pushed = push(context, &part, progress)?;
+            entry.digest = pushed.manifest.digest;
+            entry.size = pushed.manifest.size;
+            entry.media_type = pushed.manifest.media_type;
+            if pushed.has_zstd {
+                entry.annotations.insert(ZSTD_MARK.to_owned(), "true".to_owned());
+            }
+        }
+    }
+    if let Some(family) = request.format {
+        index.family = family;
+    }
+    let progress = RefCell::new(progress);
+    put_index(context, request, &index, Reporter::new(&progress))
+}
+
+fn put_index(
+    context: Context<'_>,
+    request: &ListPushRequest,
+    index: &Index,
+    reporter: Reporter<'_>,
+) -> Result<Digest> {
+    let registries = Registries::load(context.env, context.paths)?;
+    let place = own_place(context, &registries, &request.registry, &request.destination)?;
+    let client = place.client(reporter).with_access(Access::Push);
+    let bytes = index.to_json();
+    let digest = Digest::of(&bytes);
+    reporter.report(Event::Manifest);
+    let put = client.put_manifest(&place.remote, Bytes::from(bytes), index.family.index_type());
+    block_on(put)?.map_err(|source| Error::Destination {
+        reference: Box::new(place.remote.clone()),
+        source: Box::new(source),
+    })?;
+    Ok(digest)
+}
+
+/// The image of an entry: the one that is here, or the one that the list was told to come from.
+fn bring(
+    context: Context<'_>,
+    request: &ListPushRequest,
+    digest: &Digest,
+    progress: &mut dyn Progress,
+) -> Result<ImageRecord> {
+    let local = || -> Result<Option<ImageRecord>> {
+        let records = context.store.images()?;
+        // An image that was pulled again since may have another manifest now, and is the same all the same.
+        let is_it = |record: &ImageRecord| {
+            !record.list && (record.manifest.as_ref() == Some(digest) || record.manifests.contains(digest))
+        };
+        Ok(records.into_iter().find(is_it))
+    };
+    if let Some(record) = local()? {
+        return Ok(record);
+    }
+    let Some(source) = request.list.sources.get(&digest.to_string()) else {
+        return Err(Error::NotKnown(digest.to_string()));
+    };
+    let source = PullRequest {
+        name: format!("docker://{source}@{digest}"),
+        policy: PullPolicy::Always,
+        registry: request.registry.clone(),
+        ..PullRequest::default()
+    };
+    pull(context, &source, progress)?;
+    local()?.ok_or_else(|| Error::NotKnown(digest.to_string()))
+}

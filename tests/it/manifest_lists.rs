@@ -1,0 +1,130 @@
+//! `manifest`: lists of images are made, changed, pushed to Debian's docker-registry and read back.
+
+use serde_json::Value;
+
+use super::support::TestEnv;
+use super::support::env::tool;
+use super::support::image::{architecture, busybox_config, file};
+use super::support::registry::Registry;
+
+fn registry(env: &TestEnv) -> Registry {
+    let dir = env.work().join("registry");
+    std::fs::create_dir_all(&dir).unwrap();
+    Registry::open(&dir)
+}
+
+fn inspect(env: &TestEnv, list: &str) -> Value {
+    serde_json::from_str(&env.ok(["manifest", "inspect", "--tls-verify=false", list])).unwrap()
+}
+
+#[test]
+fn lists_are_made_changed_and_removed() {
+    let env = TestEnv::new("lists");
+    let image = env.busybox();
+    env.load_image("localhost/other:latest", &[file("other", "x")], &busybox_config());
+    assert_eq!(env.run(["manifest", "exists", "multi:1"]).code, 1);
+    let id = env.ok(["manifest", "create", "multi:1"]);
+    assert_eq!(id.len(), 64);
+    env.ok(["manifest", "exists", "multi:1"]);
+    assert_eq!(inspect(&env, &id)["mediaType"], "application/vnd.docker.distribution.manifest.list.v2+json");
+    assert!(env.fails(125, ["manifest", "create", "multi:1"]).contains("already in use"));
+    assert_eq!(env.ok(["manifest", "create", "--amend", "multi:1"]), id);
+    assert_eq!(env.ok(["manifest", "add", "multi:1", image]), id);
+    env.ok([
+        "manifest",
+        "add",
+        "--arch=arm64",
+        "--variant=v8",
+        "--annotation=a=b",
+        "multi:1",
+        "containers-storage:localhost/other",
+    ]);
+    let list = inspect(&env, "multi:1");
+    assert_eq!(list["mediaType"], "application/vnd.oci.image.index.v1+json");
+    let entries = list["manifests"].as_array().unwrap();
+    assert_eq!(entries[0]["platform"]["architecture"], architecture());
+    assert_eq!(entries[1]["platform"]["architecture"], "arm64");
+    assert_eq!(entries[1]["annotations"]["a"], "b");
+    let digest = entries[1]["digest"].as_str().unwrap().to_owned();
+    env.ok(["manifest", "annotate", "--os-version=7", "--os-features=x,y", "multi:1", &digest]);
+    let list = inspect(&env, "multi:1");
+    assert_eq!(list["manifests"][1]["platform"]["os.version"], "7");
+    assert_eq!(list["manifests"][1]["platform"]["os.features"], serde_json::json!(["x", "y"]));
+    let listed =
+        env.ok(["images", "--filter=manifest=true", "--format={{.Repository}}:{{.Tag}} {{.IsManifestList}}"]);
+    assert_eq!(listed, "localhost/multi:1 true");
+    // A list is no image.
+    assert!(env.fails(125, ["run", "--rm", "--pull=never", "multi:1", "true"]).contains("manifest list"));
+    assert_eq!(env.ok(["manifest", "remove", "multi:1", &digest]), id);
+    assert_eq!(inspect(&env, "multi:1")["manifests"].as_array().unwrap().len(), 1);
+    for (code, args) in [
+        (125, vec!["manifest", "remove", "multi:1", &digest]),
+        (125, vec!["manifest", "remove", "multi:1", "nodigest"]),
+        (125, vec!["manifest", "add", "nosuch", image]),
+        (125, vec!["manifest", "add", "multi:1", "localhost:1/nosuch"]),
+        (125, vec!["manifest", "add", "--annotation=x", "multi:1", image]),
+        (125, vec!["manifest", "rm", image]),
+        (1, vec!["manifest", "rm", "nosuch"]),
+        (125, vec!["manifest", "push", "nosuch", "localhost:1/x"]),
+    ] {
+        assert!(!env.fails(code, args).is_empty());
+    }
+    env.ok(["manifest", "rm", "--ignore", "nosuch"]);
+    env.ok(["manifest", "rm", "multi:1"]);
+    assert_eq!(env.run(["manifest", "exists", "multi:1"]).code, 1);
+    env.ok(["run", "--rm", "--network=none", image, "true"]);
+}
+
+#[test]
+fn lists_are_pushed_with_their_images() {
+    let env = TestEnv::new("listpush");
+    let registry = registry(&env);
+    let image = env.busybox();
+    env.load_image("localhost/other:latest", &[file("other", "x")], &busybox_config());
+    env.ok(["manifest", "create", "multi", image]);
+    env.ok(["manifest", "add", "--arch=riscv64", "multi", "other"]);
+    let to = format!("{}/multi:1", registry.host());
+    let digestfile = env.work().join("digest");
+    let digest = format!("--digestfile={}", digestfile.display());
+    env.ok(["manifest", "push", "-q", "--tls-verify=false", &digest, "multi", &to]);
+    let raw = registry.inspect("multi:1");
+    assert_eq!(raw["manifests"].as_array().unwrap().len(), 2);
+    let pushed = std::fs::read_to_string(&digestfile).unwrap();
+    assert_eq!(inspect(&env, &to), raw);
+    tool(
+        "skopeo",
+        ["inspect", "--tls-verify=false", "--raw", &format!("docker://{}/multi@{pushed}", registry.host())],
+    );
+    // Each platform gets its own image.
+    let id = env.ok(["pull", "-q", "--tls-verify=false", &to]);
+    assert_eq!(id, env.ok(["image", "inspect", "--format={{.Id}}", image]));
+    let other = env.ok(["pull", "-q", "--tls-verify=false", "--arch=riscv64", &to]);
+    assert_eq!(other, env.ok(["image", "inspect", "--format={{.Id}}", "other"]));
+    // `push` of a list is the same; zstd is marked for clients that can choose.
+    env.ok([
+        "push",
+        "-q",
+        "--tls-verify=false",
+        "--compression-format=zstd",
+        "multi",
+        &format!("{}/zstd", registry.host()),
+    ]);
+    assert_eq!(
+        registry.inspect("zstd:latest")["manifests"][0]["annotations"]["io.github.containers.compression.zstd"],
+        "true"
+    );
+    // A list of what is in a registry: its images come from there when they are pushed on.
+    env.ok(["rmi", "-f", &id, &other]);
+    env.ok(["manifest", "create", "--tls-verify=false", "--all", "again", &format!("docker://{to}")]);
+    env.ok([
+        "manifest",
+        "push",
+        "-q",
+        "--tls-verify=false",
+        "--rm",
+        "again",
+        &format!("{}/again:2", registry.host()),
+    ]);
+    assert_eq!(registry.inspect("again:2")["manifests"], raw["manifests"]);
+    assert_eq!(env.run(["manifest", "exists", "again"]).code, 1);
+}
