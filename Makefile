@@ -1,10 +1,13 @@
 # rbox: build, try, test, measure. `make help` lists the targets.
 
 CARGO  ?= cargo
-TARGET  = $(shell rustc -vV | sed -n 's/^host: //p')
+# Without a toolchain in sight, as for `sudo make install`, what was built last.
+TARGET  = $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
 RELEASE = target/$(TARGET)/release/rbox
+PREFIX ?= /usr/local
+DEST    = $(DESTDIR)$(PREFIX)
 
-.PHONY: help build try test test-faults test-vm lint fmt generate bench deb install clean
+.PHONY: help build try test test-faults test-vm lint fmt generate bench deb install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -47,5 +50,17 @@ bench: build ## ratios against podman, crun and bwrap, side by side in one run
 deb: build ## build a Debian package in target/
 	packaging/build-deb $(RELEASE)
 
-install: build ## install to PREFIX (default /usr/local)
-	install -Dm755 $(RELEASE) $(DESTDIR)$(or $(PREFIX),/usr/local)/bin/rbox
+# No `build` before it: root, who installs, has no toolchain where the user's is in her home.
+install: ## install binary, manual pages and completions to PREFIX (default /usr/local), after `make build`
+	@test -x $(RELEASE) || { echo "there is no $(RELEASE) yet: run make build first, as yourself" >&2; exit 1; }
+	install -Dm755 $(RELEASE) $(DEST)/bin/rbox
+	install -d $(DEST)/share/man/man1
+	install -m644 man/*.1 $(DEST)/share/man/man1
+	install -Dm644 completions/rbox.bash $(DEST)/share/bash-completion/completions/rbox
+	install -Dm644 completions/_rbox $(DEST)/share/zsh/site-functions/_rbox
+	install -Dm644 completions/rbox.fish $(DEST)/share/fish/vendor_completions.d/rbox.fish
+
+uninstall: ## remove what install has put below PREFIX
+	rm -f $(DEST)/bin/rbox $(DEST)/share/man/man1/rbox.1 $(DEST)/share/man/man1/rbox-*.1
+	rm -f $(DEST)/share/bash-completion/completions/rbox $(DEST)/share/zsh/site-functions/_rbox
+	rm -f $(DEST)/share/fish/vendor_completions.d/rbox.fish
