@@ -6,14 +6,16 @@
 //! move when an event arrives, because the process may enter namespaces later.
 
 use std::collections::HashMap;
+use std::fmt::Write;
 use std::time::{Duration, Instant};
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use super::error::CommandError;
 use super::ui::{Level, Ui};
 use super::units;
 use crate::image::progress::{Event, Progress, Resolution};
+use crate::kernel::tty;
 use crate::store::Digest;
 
 const DELAY: Duration = Duration::from_millis(250);
@@ -116,6 +118,8 @@ impl Drop for PullProgress<'_> {
 struct Bars {
     multi: MultiProgress,
     bars: HashMap<Digest, ProgressBar>,
+    /// How a blob of known size looks on this terminal.
+    template: String,
     begun: Instant,
     is_drawn: bool,
     bytes: u64,
@@ -124,9 +128,13 @@ struct Bars {
 
 impl Bars {
     fn new() -> Self {
+        // A terminal that does not know its size is taken for an ordinary one.
+        let columns = tty::window_size(std::io::stderr()).map_or(0, |size| size.columns);
+        let columns = if columns == 0 { 80 } else { columns };
         Self {
             multi: MultiProgress::with_draw_target(ProgressDrawTarget::hidden()),
             bars: HashMap::new(),
+            template: template(columns),
             begun: Instant::now(),
             is_drawn: false,
             bytes: 0,
@@ -136,11 +144,8 @@ impl Bars {
 
     fn start(&mut self, digest: &Digest, size: Option<u64>, offset: u64) {
         let bar = self.multi.add(match size {
-            Some(size) => ProgressBar::new(size).with_style(style(
-                "Copying blob {prefix} [{bar:25.green}] {binary_bytes} / {binary_total_bytes} | {binary_bytes_per_sec}",
-            )),
-            None => ProgressBar::no_length()
-                .with_style(style("Copying blob {prefix} {binary_bytes} | {binary_bytes_per_sec}")),
+            Some(size) => ProgressBar::new(size).with_style(style(&self.template)),
+            None => ProgressBar::no_length().with_style(style("Copying blob {prefix} {position} | {speed}")),
         });
         bar.set_prefix(short(digest));
         // What an earlier attempt left must not count as speed.
@@ -163,7 +168,7 @@ impl Bars {
             self.bytes += size;
             self.done += 1;
             bar.set_style(style("Copying blob {prefix} done   | {msg}"));
-            bar.finish_with_message(units::decimal_size(size));
+            bar.finish_with_message(units::binary_size(size));
         }
         self.draw();
     }
@@ -187,7 +192,7 @@ impl Bars {
             format!(
                 "Copied {} {blobs}, {} in {}",
                 self.done,
-                units::decimal_size(self.bytes),
+                units::binary_size(self.bytes),
                 units::format_duration(took)
             )
         })
@@ -200,6 +205,63 @@ fn short(digest: &Digest) -> String {
     hex
 }
 
+/// A line that is wrapped would leave its pieces behind whenever it is drawn anew: the bar takes what the
+/// terminal has left for it, and goes first where that is little.
+fn template(columns: u16) -> String {
+    /// All but the bar, at the widest that its numbers become.
+    const TEXT: u16 = 64;
+    /// Without the speed as well.
+    const SHORT_TEXT: u16 = 47;
+    const WIDEST: u16 = 40;
+    match columns {
+        columns if columns > TEXT + 8 => {
+            let width = (columns - TEXT).min(WIDEST);
+            format!("Copying blob {{prefix}} [{{bar:{width}.green}}] {{position}} / {{size}} | {{speed}}")
+        }
+        columns if columns > TEXT => "Copying blob {prefix} {position} / {size} | {speed}".to_owned(),
+        columns if columns > SHORT_TEXT => "Copying blob {prefix} {position} / {size}".to_owned(),
+        _ => "{prefix} {percent}%".to_owned(),
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ")
+    let mut style = ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ");
+    style = style.with_key("position", |state: &ProgressState, text: &mut dyn Write| {
+        let _ = write!(text, "{}", units::binary_size(state.pos()));
+    });
+    style = style.with_key("size", |state: &ProgressState, text: &mut dyn Write| {
+        let _ = write!(text, "{}", units::binary_size(state.len().unwrap_or_default()));
+    });
+    style.with_key("speed", |state: &ProgressState, text: &mut dyn Write| {
+        let _ = write!(text, "{}/s", units::binary_size(state.per_sec() as u64));
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let widest = units::binary_size((1 << 40) - 1).len();
+        for columns in [20, 40, 48, 60, 65, 72, 73, 80, 100, 104, 200, u16::MAX] {
+            let line = template(columns);
+            let bar = line
+                .split_once("{bar:")
+                .map_or(0, |(_, rest)| rest.split_once('.').unwrap().0.parse().unwrap());
+            let mut width = bar;
+            for (index, piece) in line.split(['{', '}']).enumerate() {
+                width += match piece {
+                    piece if index % 2 == 0 => piece.len(),
+                    "prefix" => SHORT,
+                    "position" | "size" => widest,
+                    "speed" => widest + 2,
+                    "percent" => 3,
+                    _ => 0,
+                };
+            }
+            assert!(width <= usize::from(columns), "{columns}: {width} in {line}");
+            assert!(columns < 80 || bar >= 10, "{line}");
+        }
+    }
 }
