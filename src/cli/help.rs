@@ -20,10 +20,43 @@ pub fn print(ui: &mut Ui, node: &Node) -> Result<()> {
     ui.text(&text)
 }
 
+/// Commands of podman's that may be missing here, by their group: asking for one is no typing error.
+const OF_PODMAN: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "artifact",
+            "auto-update",
+            "build",
+            "buildx",
+            "compose",
+            "farm",
+            "generate",
+            "init",
+            "kube",
+            "machine",
+            "manifest",
+            "play",
+            "push",
+            "quadlet",
+            "search",
+            "secret",
+        ],
+    ),
+    ("container", &["checkpoint", "cleanup", "clone", "init", "restore", "runlabel"]),
+    ("image", &["build", "diff", "mount", "push", "scp", "search", "sign", "tree", "trust", "unmount"]),
+    ("network", &["connect", "disconnect", "prune", "reload", "update"]),
+    ("pod", &["clone", "create", "inspect", "kill", "logs", "restart", "start", "stats", "stop", "top"]),
+    ("system", &["check", "connection", "dial-stdio", "migrate", "renumber", "service"]),
+];
+
 /// The error for a word that is no command, with what may have been meant.
 #[must_use]
 pub fn unrecognized(node: Node, word: &str, program: &str) -> CommandError {
     let path = node.path(program);
+    if OF_PODMAN.iter().any(|(group, words)| *group == node.word() && words.contains(&word)) {
+        return CommandError::new(format!("not supported yet: `{path} {word}`"));
+    }
     let mut text = format!("unrecognized command `{path} {word}`\n");
     let similar: Vec<&str> = node
         .children()

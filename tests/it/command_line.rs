@@ -172,6 +172,8 @@ fn usage_errors_are_podmans() {
         (&["version", "--nope"], 125, "Error: unknown flag: --nope\nSee 'rbox version --help'"),
         (&["version", "-qx"], 125, "Error: unknown shorthand flag: 'q' in -qx\nSee 'rbox version --help'"),
         (&["version", "--format"], 125, "Error: flag needs an argument: --format\nSee 'rbox version --help'"),
+        (&["kube", "play", "x"], 125, "Error: not supported yet: `rbox kube`"),
+        (&["container", "checkpoint", "x"], 125, "Error: not supported yet: `rbox container checkpoint`"),
         (
             &["verson"],
             125,

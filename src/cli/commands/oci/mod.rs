@@ -132,6 +132,9 @@ pub fn words(program: &OsStr, words: &[OsString]) -> Option<Vec<OsString>> {
     }
     match words.split_first() {
         Some((first, rest)) if first == "oci" => Some(rest.to_vec()),
+        Some((first, [topic, rest @ ..])) if first == "help" && topic == "oci" => {
+            Some(rest.iter().cloned().chain(["--help".into()]).collect())
+        }
         _ => None,
     }
 }
