@@ -6,7 +6,7 @@
 use std::error::Error as StdError;
 use std::path::Path;
 
-use crate::{container, image, kernel, network, userns};
+use crate::{container, image, kernel, network, runtime, userns};
 
 /// What the user can do about `error`, if anything is known.
 #[must_use]
@@ -25,6 +25,11 @@ pub fn for_error(error: &(dyn StdError + 'static)) -> Vec<String> {
             .or_else(|| cause.downcast_ref::<network::Error>().and_then(network::Error::hint));
         if let Some(hint) = named {
             return vec![hint.to_owned()];
+        }
+        if let Some(runtime::Error::UnmappedId { .. }) = cause.downcast_ref() {
+            let text = "a container has no ids but yours of /etc/subuid and /etc/subgid, and what its options leave of \
+                        them: see `rbox unshare cat /proc/self/uid_map`";
+            return vec![text.to_owned()];
         }
         if let Some(failed) = cause.downcast_ref::<kernel::Error>() {
             return for_call(failed).into_iter().collect();

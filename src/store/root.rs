@@ -205,9 +205,13 @@ impl Store {
     }
 }
 
-/// Whether every id that the container has is the same on disk.
+/// Whether the layers can be used as they are: every id that the container has is the same on disk, or it has
+/// none but its user's own. Then there is no owner to shift to: what belongs to root is that one id's, as all
+/// files are where the user has no sub-ids.
 fn is_identity(maps: &IdMaps) -> bool {
+    let is_callers_alone = |map: &[IdRange]| matches!(map, [range] if range.outside == 0 && range.count == 1);
     maps.uid.iter().chain(&maps.gid).all(|range| range.inside == range.outside)
+        || is_callers_alone(&maps.uid) && is_callers_alone(&maps.gid)
 }
 
 fn failed(call: &'static str, path: &Path, errno: Errno) -> Error {

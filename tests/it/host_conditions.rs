@@ -141,6 +141,12 @@ fn without_sub_ids_images_unpack_and_run_with_one_warning() {
     let user =
         in_namespace(&env, alone, hide, &["run", "--rm", "--network=none", "-u", "1000", IMAGE, "true"]);
     assert!((125..=126).contains(&user.code) && user.stderr.contains("1000"), "{user:#?}");
+    assert!(user.stderr.contains("/etc/subuid"), "a hint says where ids come from: {user:#?}");
+    // The one id may have any name; what belongs to the image's root is its own.
+    let script = "echo $(id -u) $(stat -c %u /bin/busybox); touch /etc/x && stat -c %u /etc/x";
+    let keep = &["run", "--rm", "--network=none", "--userns=keep-id:uid=7,gid=7", IMAGE, "sh", "-c", script];
+    let kept = in_namespace(&env, alone, hide, keep);
+    assert_eq!((kept.code, kept.stdout.as_str()), (0, "7 7\n7\n"), "{kept:#?}");
 }
 
 #[test]

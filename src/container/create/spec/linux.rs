@@ -105,6 +105,8 @@ fn personality(text: &str) -> Result<LinuxPersonality> {
     Ok(personality)
 }
 
+const PING_GROUPS: &str = "net.ipv4.ping_group_range";
+
 /// Parameters of namespaces that are the container's own.
 ///
 /// In an own network namespace everybody may ping and bind low ports: both are about sharing
@@ -116,8 +118,14 @@ fn sysctls(input: &SpecInput<'_>) -> Result<HashMap<String, String>> {
     let own_uts = request.uts == NamespaceMode::Private;
     let mut all = HashMap::new();
     if own_network {
-        let last_group = input.maps.map_or(0, |maps| contiguous(&maps.gid)).saturating_sub(1);
-        all.insert("net.ipv4.ping_group_range".to_owned(), format!("0 {last_group}"));
+        let groups = input.maps.map_or(&[][..], |maps| &maps.gid);
+        // The kernel takes only ids that the namespace has, and a container may lack the group 0.
+        let (first, count) = match contiguous(groups) {
+            0 => groups.first().map_or((0, 1), |range| (range.inside, range.count)),
+            count => (0, count),
+        };
+        let last = first.saturating_add(count.saturating_sub(1));
+        all.insert(PING_GROUPS.to_owned(), format!("{first} {last}"));
         all.insert("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned());
     }
     let fits = |name: &str| {
@@ -126,7 +134,12 @@ fn sysctls(input: &SpecInput<'_>) -> Result<HashMap<String, String>> {
             && (own_ipc || !name.starts_with("fs.mqueue."))
             && (own_uts || !uts)
     };
+    // Debian's defaults name group 0 for all.
+    let lacks_root = input.maps.is_some_and(|maps| contiguous(&maps.gid) == 0);
     for entry in &input.config.default_sysctls {
+        if lacks_root && entry.starts_with(PING_GROUPS) {
+            continue;
+        }
         if let Some((name, value)) = entry.split_once('=').filter(|(name, _)| fits(name)) {
             all.insert(name.to_owned(), value.to_owned());
         }
