@@ -14,7 +14,7 @@ use crate::runtime::cgroup::Cgroup;
 #[must_use]
 pub fn is_frozen(dir: &str) -> bool {
     !dir.is_empty()
-        && file::read_pseudo(&Path::new(dir).join("cgroup.freeze")).is_ok_and(|text| text.starts_with(b"1"))
+        && file::read_small(&Path::new(dir).join("cgroup.freeze")).is_ok_and(|text| text.starts_with(b"1"))
 }
 
 /// Freezes or thaws all processes of the cgroup.

@@ -58,12 +58,14 @@ impl Containers {
         self.take_name(name, &now.id)?;
         self.sync_name(name)?;
         let old = std::mem::replace(&mut now.name, name.to_owned());
-        if let Err(error) = self.write_record(&now) {
-            self.release_name(name, &now.id)?;
-            return Err(error);
+        let written = self.write_record(&now);
+        // It may have failed with the new record in its place already: the name that the record carries stays.
+        let renamed = written.is_ok() || self.record(&now.id)?.is_some_and(|found| found.name == name);
+        if renamed {
+            self.tell(&now, "rename");
         }
-        self.tell(&now, "rename");
-        self.release_name(&old, &now.id)
+        self.release_name(if renamed { &old } else { name }, &now.id)?;
+        written
     }
 
     /// Replaces a container's record.

@@ -119,10 +119,10 @@ impl Containers {
 
 /// Reads the file at `path`, `None` if there is none.
 pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
+    match kernel::file::read_small(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(None),
-        Err(e) => Err(kernel::Error::path("open", path, e).into()),
+        Err(e) if matches!(e.errno(), Some(libc::ENOENT | libc::ENOTDIR)) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -137,8 +137,13 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, known: u32) -> Result<
     if bytes.iter().all(|&byte| byte == 0) {
         return Ok(None);
     }
-    // Before the rest: a later version may look the same and mean something else.
-    let version = serde_json::from_slice::<Version>(&bytes).ok().and_then(|found| found.version);
+    // Before the rest: a later version may look the same and mean something else. What this version wrote says so in
+    // its first bytes.
+    let version = if bytes.starts_with(format!("{{\"version\":{known},").as_bytes()) {
+        None
+    } else {
+        serde_json::from_slice::<Version>(&bytes).ok().and_then(|found| found.version)
+    };
     if let Some(found) = version.filter(|&found| found > known) {
         return Err(Error::Newer { path: path.to_owned(), found, known });
     }

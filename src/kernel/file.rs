@@ -111,12 +111,12 @@ pub fn read_limited(path: &Path, max: u64) -> Result<Vec<u8>> {
     super::path::read_regular(File::from(fd), max).map_err(|e| Error::path("read", path, e))
 }
 
-/// Reads a short file of `/proc` or `/sys`, which does not know its size: one call reads the text and one finds its
-/// end, where `fs::read` would feel its way from 32 bytes on.
-pub fn read_pseudo(path: &Path) -> Result<Vec<u8>> {
+/// Reads a file of a few kilobytes, such as a record, or one of `/proc` or `/sys`, which do not know their size: one
+/// call reads the text and one finds its end, where `fs::read` would feel its way from 32 bytes on.
+pub fn read_small(path: &Path) -> Result<Vec<u8>> {
     let fail = |e| Error::path("read", path, e);
     let fd = rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(fail)?;
-    let (mut text, mut length) = (vec![0; 2048], 0);
+    let (mut text, mut length) = (vec![0; 4096], 0);
     loop {
         if length == text.len() {
             text.resize(2 * length, 0);

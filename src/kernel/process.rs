@@ -309,7 +309,7 @@ pub struct Stat {
 /// Reads `/proc/PID/stat`.
 pub fn stat(pid: Pid) -> Result<Stat> {
     let path = format!("/proc/{}/stat", pid.as_raw_nonzero());
-    let text = file::read_pseudo(Path::new(&path))?;
+    let text = file::read_small(Path::new(&path))?;
     parse_stat(&text).ok_or_else(|| Error::path("parse", &path, io::Error::from(io::ErrorKind::InvalidData)))
 }
 
@@ -357,7 +357,7 @@ pub fn boot_id() -> Result<String> {
     if let Some(boot) = BOOT.get() {
         return Ok(boot.clone());
     }
-    let text = file::read_pseudo(Path::new(path))?;
+    let text = file::read_small(Path::new(path))?;
     Ok(BOOT.get_or_init(|| String::from_utf8_lossy(&text).trim().to_owned()).clone())
 }
 

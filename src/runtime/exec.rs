@@ -86,7 +86,7 @@ fn foreign_namespaces(target: Pid) -> Result<NamespaceSet> {
 fn maps_of(target: Pid) -> Result<IdMaps> {
     let read = |name: &str| {
         let path = format!("/proc/{}/{name}", target.as_raw_nonzero());
-        let text = kernel::file::read_pseudo(Path::new(&path))?;
+        let text = kernel::file::read_small(Path::new(&path))?;
         let text = String::from_utf8_lossy(&text);
         Ok::<_, Error>(text.lines().filter_map(parse_line).collect::<Vec<_>>())
     };

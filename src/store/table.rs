@@ -157,32 +157,45 @@ impl Store {
         name: Option<&str>,
         users: impl FnOnce(&ImageId) -> Vec<String>,
     ) -> Result<Removed> {
-        let table = self.table_exclusive()?;
-        let tags = self.names_of(id)?;
-        let mut removed = Removed::default();
-        if let Some(name) = name
-            && tags.iter().any(|tag| tag.name != name)
-        {
-            if self.untag_locked(&table, name)? {
-                removed.untagged.push(name.to_owned());
-            }
-            return Ok(removed);
+        if let Some(untagged) = self.untag_one_of_several(&self.table_exclusive()?, id, name)? {
+            return Ok(untagged);
         }
+        // The image before the tables: who holds an image may go on to change these, as a commit does.
         let path = self.image_path(id);
         let Some(_holders) = exclusive_if_there(&path)? else {
             return Err(Error::NotFound { what: "image", text: id.to_string() });
         };
+        let table = self.table_exclusive()?;
+        if let Some(untagged) = self.untag_one_of_several(&table, id, name)? {
+            return Ok(untagged);
+        }
         let users = users(id);
         if !users.is_empty() {
             return Err(Error::InUse { users });
         }
-        for tag in tags {
+        let mut removed = Removed::default();
+        for tag in self.names_of(id)? {
             self.untag_locked(&table, &tag.name)?;
             removed.untagged.push(tag.name);
         }
         self.unlink_record(&table, "images", &format!("{id}.json"))?;
         removed.deleted = Some(id.clone());
         Ok(removed)
+    }
+
+    /// Removes `name` where the image has others; nothing where it would go with its last one.
+    fn untag_one_of_several(
+        &self,
+        table: &TableLock,
+        id: &ImageId,
+        name: Option<&str>,
+    ) -> Result<Option<Removed>> {
+        let Some(name) = name else { return Ok(None) };
+        if self.names_of(id)?.iter().all(|tag| tag.name == name) {
+            return Ok(None);
+        }
+        let untagged = if self.untag_locked(table, name)? { vec![name.to_owned()] } else { Vec::new() };
+        Ok(Some(Removed { untagged, ..Removed::default() }))
     }
 
     pub(super) fn image_path(&self, id: &ImageId) -> PathBuf {

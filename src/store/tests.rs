@@ -513,6 +513,26 @@ fn a_held_image_is_not_removed() {
 }
 
 #[test]
+fn f19_who_holds_an_image_can_change_the_tables_while_it_is_being_removed() {
+    let scratch = Scratch::new("f19");
+    let store = scratch.store();
+    pull(&store);
+    let image = store.images().unwrap().remove(0).id;
+    let guard = store.hold_image(&image).unwrap();
+    std::thread::scope(|scope| {
+        let removal = scope.spawn(|| store.remove_image(&image, None, |_| Vec::new()).unwrap());
+        std::thread::sleep(Duration::from_millis(100));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (store, image) = (&store, &image);
+        scope.spawn(move || sender.send(store.tag("localhost/added:1", image, None).is_ok()));
+        let tagged = receiver.recv_timeout(Duration::from_secs(5));
+        drop(guard);
+        assert_eq!(tagged, Ok(true), "each waits for the other");
+        assert!(removal.join().unwrap().untagged.contains(&"localhost/added:1".to_owned()));
+    });
+}
+
+#[test]
 fn s57_an_image_without_all_its_parts_is_refused() {
     let scratch = Scratch::new("s57");
     let store = scratch.store();

@@ -28,6 +28,7 @@ mod hostile_roots;
 mod lifecycle;
 mod logs;
 mod manifest_lists;
+mod many;
 mod oci;
 mod output;
 mod pull;

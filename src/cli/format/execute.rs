@@ -98,8 +98,10 @@ impl<'a> State<'a> {
         let scope = self.variables.len();
         let value = self.pipe(dot, &branch.pipe)?;
         let pairs: Vec<(Value, Value)> = match value {
-            Value::List(list) => (0_i64..).map(Value::Int).zip(list).collect(),
-            Value::Map(map) => map.into_iter().map(|(key, item)| (Value::Text(key), item)).collect(),
+            Value::List(list) => (0_i64..).map(Value::Int).zip(list.iter().cloned()).collect(),
+            Value::Map(map) => {
+                map.iter().map(|(key, item)| (Value::Text(key.clone()), item.clone())).collect()
+            }
             Value::Int(end) => (0..end.max(0)).map(|i| (Value::Int(i), Value::Int(i))).collect(),
             Value::Missing | Value::Nil | Value::Empty => Vec::new(),
             other => {
@@ -310,7 +312,7 @@ impl<'a> State<'a> {
                 None => {
                     let message = format!("can't evaluate field {name} in type {}", receiver.type_name());
                     let mut error = self.fail(node, message);
-                    error.candidates = data.fields.iter().map(|(name, _)| name.clone()).collect();
+                    error.candidates = data.fields.iter().map(|(name, _)| name.to_string()).collect();
                     Err(error)
                 }
             },

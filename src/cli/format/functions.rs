@@ -1,6 +1,7 @@
 //! The functions that templates can call: Go's own and podman's.
 
 use std::cmp::Ordering;
+use std::rc::Rc;
 
 use super::json::{self, Layout};
 use super::print;
@@ -168,8 +169,8 @@ fn zero_like(map: &[(String, Value)]) -> Value {
         Some(Value::Int(_) | Value::Uint(_) | Value::Duration(_)) => Value::Int(0),
         Some(Value::Bool(_)) => Value::Bool(false),
         Some(Value::Float(_)) => Value::Float(0.0),
-        Some(Value::List(_)) => Value::List(Vec::new()),
-        Some(Value::Map(_)) => Value::Map(Vec::new()),
+        Some(Value::List(_)) => Value::list([]),
+        Some(Value::Map(_)) => Value::Map(Rc::default()),
         Some(Value::Struct(_) | Value::Nil | Value::Missing | Value::Omitted) => Value::Nil,
         Some(Value::Text(_) | Value::Time(_) | Value::Empty) | None => Value::Text(String::new()),
     }
@@ -199,7 +200,7 @@ fn slice(item: &Value, bounds: &[Value]) -> Result<Value, String> {
     }
     Ok(match item {
         Value::Text(text) => Value::Text(String::from_utf8_lossy(&text.as_bytes()[begin..end]).into_owned()),
-        Value::List(list) => Value::List(list[begin..end].to_vec()),
+        Value::List(list) => Value::list(list[begin..end].iter().cloned()),
         _ => Value::Empty,
     })
 }
@@ -215,9 +216,9 @@ fn join(list: &Value, separator: &str) -> Result<String, String> {
 fn split(text: &str, separator: &str) -> Value {
     let part = |text: &str| Value::Text(text.to_owned());
     if separator.is_empty() {
-        return Value::List(text.chars().map(|c| Value::Text(c.to_string())).collect());
+        return Value::list(text.chars().map(|c| Value::Text(c.to_string())));
     }
-    Value::List(text.split(separator).map(part).collect())
+    Value::list(text.split(separator).map(part))
 }
 
 /// Go's `strings.Title`: upper case wherever a letter follows a separator.

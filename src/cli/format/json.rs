@@ -65,8 +65,8 @@ impl Printer {
         }
     }
 
-    fn entry(&mut self, (key, value): &(String, Value)) {
-        self.string(key);
+    fn entry<K: AsRef<str>>(&mut self, (key, value): &(K, Value)) {
+        self.string(key.as_ref());
         self.text.push_str(if self.layout.indent.is_some() { ": " } else { ":" });
         self.value(value);
     }

@@ -30,6 +30,8 @@ pub mod table;
 mod unquote;
 pub mod value;
 
+use std::rc::Rc;
+
 use serde::Serialize;
 
 pub use json::Layout;
@@ -205,7 +207,11 @@ impl<'a> List<'a> {
     /// # Errors
     /// Fails on a template that is not valid or names an unknown field.
     pub fn print<T: Serialize>(&self, ui: &mut Ui, rows: &[T]) -> Result<()> {
-        let data = Value::of(rows);
+        let template = self.format.map_or(self.row, |format| format.strip_prefix("table ").unwrap_or(format));
+        let data = match only_fields(template) {
+            Some(names) => Value::list(rows.iter().map(|row| Value::of_named(row, &names))),
+            None => Value::of(rows),
+        };
         ui.text(&self.render(&data)?)
     }
 
@@ -231,7 +237,7 @@ impl<'a> List<'a> {
         };
         let mut text = String::new();
         if is_table && !self.no_heading {
-            text.push_str(&template.execute(&Value::List(vec![self.heading(rows)]))?);
+            text.push_str(&template.execute(&Value::list([self.heading(rows)]))?);
         }
         text.push_str(&template.execute(rows)?);
         Ok(if is_table { table::align(&text) } else { text })
@@ -259,7 +265,7 @@ impl<'a> List<'a> {
                 add(name, header_of(name));
             }
         }
-        Value::Map(fields)
+        Value::Map(Rc::new(fields))
     }
 }
 
@@ -275,6 +281,17 @@ fn named_fields(text: &str) -> impl Iterator<Item = &str> {
             names.split(['.', '}']).next().filter(|name| name.chars().next().is_some_and(char::is_alphabetic))
         })
     })
+}
+
+/// The fields that a template names, if it does nothing but print fields.
+fn only_fields(text: &str) -> Option<Vec<&str>> {
+    text.split("{{").skip(1).map(|rest| first_field(rest.split_once("}}")?.0.trim())).collect()
+}
+
+fn first_field(action: &str) -> Option<&str> {
+    let names = action.strip_prefix('.')?;
+    let is_plain = names.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'.');
+    names.split('.').next().filter(|name| is_plain && !name.is_empty())
 }
 
 /// `CreatedAt` is `CREATED AT`, `ID` is `ID`, `IDFile` is `ID FILE`.

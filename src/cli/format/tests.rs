@@ -193,7 +193,7 @@ fn lists_print_as_podmans() {
             assert_eq!(got.as_deref(), Ok(expected), "{list:?}");
         }
     }
-    let empty = default.render(&Value::List(Vec::new())).map_err(|error| error.message().to_owned());
+    let empty = default.render(&Value::list([])).map_err(|error| error.message().to_owned());
     assert_eq!(empty.as_deref(), Ok("CONTAINER ID  CREATED AT\n"));
 }
 

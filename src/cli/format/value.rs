@@ -7,6 +7,11 @@
 //! they are empty. A newtype struct of the name `GoTime` that holds an RFC 3339
 //! text is a time: JSON prints it as it is, templates as Go prints times. `GoDuration` holds nanoseconds, and
 //! `GoPointer` something that JSON leaves out when it is `None`, and templates call `<nil>`.
+//!
+//! Clones share what is inside: a template that names seven fields of a row takes the row seven times.
+
+use std::borrow::Cow;
+use std::rc::Rc;
 
 use serde::ser::{self, Serialize};
 
@@ -36,11 +41,11 @@ pub enum Value {
     /// A nil pointer that JSON leaves out.
     Omitted,
     /// A slice or array.
-    List(Vec<Value>),
+    List(Rc<Vec<Value>>),
     /// A map, sorted by key as Go prints and ranges over it.
-    Map(Vec<(String, Value)>),
+    Map(Rc<Vec<(String, Value)>>),
     /// A struct.
-    Struct(Struct),
+    Struct(Rc<Struct>),
 }
 
 /// A struct: its name and its fields in order.
@@ -49,7 +54,7 @@ pub struct Struct {
     /// The name of the Rust type, or nothing for one with flattened parts.
     pub name: &'static str,
     /// Field names as in JSON.
-    pub fields: Vec<(String, Value)>,
+    pub fields: Vec<(Cow<'static, str>, Value)>,
 }
 
 impl Value {
@@ -58,7 +63,22 @@ impl Value {
     /// # Panics
     /// When the `Serialize` implementation itself fails, which derived ones do not.
     pub fn of(data: &(impl Serialize + ?Sized)) -> Self {
-        data.serialize(Serializer).expect("derived Serialize implementations do not fail")
+        data.serialize(Serializer { only: None }).expect("derived Serialize implementations do not fail")
+    }
+
+    /// The same for a struct of which a template names some fields only, in any case: the others are there, but empty.
+    ///
+    /// # Panics
+    /// As [`Self::of`].
+    pub fn of_named(data: &(impl Serialize + ?Sized), names: &[&str]) -> Self {
+        let serializer = Serializer { only: Some(names) };
+        data.serialize(serializer).expect("derived Serialize implementations do not fail")
+    }
+
+    /// A slice of values.
+    #[must_use]
+    pub fn list(items: impl IntoIterator<Item = Self>) -> Self {
+        Self::List(Rc::new(items.into_iter().collect()))
     }
 
     /// The type as Go would name it in an error.
@@ -75,8 +95,8 @@ impl Value {
             Self::Time(_) => "time.Time",
             Self::List(_) => "[]interface {}",
             Self::Map(_) => "map[string]interface {}",
-            Self::Struct(Struct { name: "", .. }) => "struct",
-            Self::Struct(Struct { name, .. }) => name,
+            Self::Struct(data) if data.name.is_empty() => "struct",
+            Self::Struct(data) => data.name,
         }
     }
 
@@ -96,10 +116,10 @@ impl Value {
         }
     }
 
-    /// The entry of a map.
+    /// The entry of a map, or a field.
     #[must_use]
-    pub fn entry<'a>(map: &'a [(String, Self)], key: &str) -> Option<&'a Self> {
-        map.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    pub fn entry<'a, K: AsRef<str>>(map: &'a [(K, Self)], key: &str) -> Option<&'a Self> {
+        map.iter().find(|(name, _)| name.as_ref() == key).map(|(_, value)| value)
     }
 }
 
@@ -127,7 +147,13 @@ impl ser::Error for SerializeError {
 
 type Result<T> = std::result::Result<T, SerializeError>;
 
-struct Serializer;
+/// Makes a value; with `only`, of a struct with these fields.
+struct Serializer<'n> {
+    only: Option<&'n [&'n str]>,
+}
+
+/// What is inside of something else is always whole.
+const PART: Serializer<'static> = Serializer { only: None };
 
 /// Collects a sequence.
 struct Items {
@@ -137,8 +163,9 @@ struct Items {
 }
 
 /// Collects a map or a struct.
-struct Entries {
-    entries: Vec<(String, Value)>,
+struct Entries<'n> {
+    entries: Vec<(Cow<'static, str>, Value)>,
+    only: Option<&'n [&'n str]>,
     key: Option<String>,
     kind: Kind,
 }
@@ -152,36 +179,40 @@ enum Kind {
 
 impl Items {
     fn push(&mut self, value: &(impl Serialize + ?Sized)) -> Result<()> {
-        self.items.push(value.serialize(Serializer)?);
+        self.items.push(value.serialize(PART)?);
         Ok(())
     }
 
     fn finish(self) -> Value {
-        tagged(self.variant, Value::List(self.items))
+        tagged(self.variant, Value::list(self.items))
     }
 }
 
-impl Entries {
-    fn push(&mut self, key: &str, value: &(impl Serialize + ?Sized)) -> Result<()> {
-        self.entries.push((key.to_owned(), value.serialize(Serializer)?));
+impl Entries<'_> {
+    fn push(&mut self, key: Cow<'static, str>, value: &(impl Serialize + ?Sized)) -> Result<()> {
+        let wanted = |names: &[&str]| names.iter().any(|name| name.eq_ignore_ascii_case(&key));
+        let value = if self.only.is_none_or(wanted) { value.serialize(PART)? } else { Value::Empty };
+        self.entries.push((key, value));
         Ok(())
     }
 
     fn finish(mut self) -> Value {
+        let data = |name, fields| Value::Struct(Rc::new(Struct { name, fields }));
         match self.kind {
             Kind::Map => {
                 self.entries.sort_by(|(left, _), (right, _)| left.cmp(right));
-                Value::Map(self.entries)
+                let owned = self.entries.into_iter().map(|(key, value)| (key.into_owned(), value));
+                Value::Map(Rc::new(owned.collect()))
             }
-            Kind::Struct(name) => Value::Struct(Struct { name, fields: self.entries }),
-            Kind::Variant(name) => tagged(Some(name), Value::Struct(Struct { name, fields: self.entries })),
+            Kind::Struct(name) => data(name, self.entries),
+            Kind::Variant(name) => tagged(Some(name), data(name, self.entries)),
         }
     }
 }
 
 fn tagged(variant: Option<&'static str>, value: Value) -> Value {
     match variant {
-        Some(name) => Value::Map(vec![(name.to_owned(), value)]),
+        Some(name) => Value::Map(Rc::new(vec![(name.to_owned(), value)])),
         None => value,
     }
 }
@@ -194,16 +225,16 @@ macro_rules! numbers {
     )+};
 }
 
-impl ser::Serializer for Serializer {
+impl<'n> ser::Serializer for Serializer<'n> {
     type Ok = Value;
     type Error = SerializeError;
     type SerializeSeq = Items;
     type SerializeTuple = Items;
     type SerializeTupleStruct = Items;
     type SerializeTupleVariant = Items;
-    type SerializeMap = Entries;
-    type SerializeStruct = Entries;
-    type SerializeStructVariant = Entries;
+    type SerializeMap = Entries<'n>;
+    type SerializeStruct = Entries<'n>;
+    type SerializeStructVariant = Entries<'n>;
 
     numbers! {
         serialize_bool bool => Bool bool,
@@ -231,7 +262,7 @@ impl ser::Serializer for Serializer {
     }
 
     fn serialize_bytes(self, bytes: &[u8]) -> Result<Value> {
-        Ok(Value::List(bytes.iter().map(|&byte| Value::Int(byte.into())).collect()))
+        Ok(Value::list(bytes.iter().map(|&byte| Value::Int(byte.into()))))
     }
 
     fn serialize_none(self) -> Result<Value> {
@@ -295,14 +326,14 @@ impl ser::Serializer for Serializer {
         Ok(Items { items: Vec::new(), variant: Some(variant) })
     }
 
-    fn serialize_map(self, len: Option<usize>) -> Result<Entries> {
+    fn serialize_map(self, len: Option<usize>) -> Result<Entries<'n>> {
         // serde calls this without a length for a struct that has flattened parts.
         let kind = if len.is_some() { Kind::Map } else { Kind::Struct("") };
-        Ok(Entries { entries: Vec::new(), key: None, kind })
+        Ok(Entries { entries: Vec::new(), only: self.only, key: None, kind })
     }
 
-    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Entries> {
-        Ok(Entries { entries: Vec::new(), key: None, kind: Kind::Struct(name) })
+    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Entries<'n>> {
+        Ok(Entries { entries: Vec::new(), only: self.only, key: None, kind: Kind::Struct(name) })
     }
 
     fn serialize_struct_variant(
@@ -311,8 +342,8 @@ impl ser::Serializer for Serializer {
         _: u32,
         variant: &'static str,
         _: usize,
-    ) -> Result<Entries> {
-        Ok(Entries { entries: Vec::new(), key: None, kind: Kind::Variant(variant) })
+    ) -> Result<Entries<'n>> {
+        Ok(Entries { entries: Vec::new(), only: self.only, key: None, kind: Kind::Variant(variant) })
     }
 }
 
@@ -342,16 +373,16 @@ collects_items! {
 
 macro_rules! collects_fields {
     ($($interface:ident),+ $(,)?) => {$(
-        impl ser::$interface for Entries {
+        impl ser::$interface for Entries<'_> {
             type Ok = Value;
             type Error = SerializeError;
 
             fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
-                self.push(key, value)
+                self.push(Cow::Borrowed(key), value)
             }
 
             fn skip_field(&mut self, key: &'static str) -> Result<()> {
-                self.entries.push((key.to_owned(), Value::Empty));
+                self.entries.push((Cow::Borrowed(key), Value::Empty));
                 Ok(())
             }
 
@@ -364,18 +395,18 @@ macro_rules! collects_fields {
 
 collects_fields! { SerializeStruct, SerializeStructVariant }
 
-impl ser::SerializeMap for Entries {
+impl ser::SerializeMap for Entries<'_> {
     type Ok = Value;
     type Error = SerializeError;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<()> {
-        self.key = Some(super::print::text(&key.serialize(Serializer)?));
+        self.key = Some(super::print::text(&key.serialize(PART)?));
         Ok(())
     }
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
         let key = self.key.take().unwrap_or_default();
-        self.push(&key, value)
+        self.push(Cow::Owned(key), value)
     }
 
     fn end(self) -> Result<Value> {
@@ -420,9 +451,17 @@ mod tests {
         assert_eq!(value.name, "Row");
         assert_eq!(value.field("ID"), Some(&Value::Text("x".to_owned())));
         assert_eq!(value.field("pod"), Some(&Value::Empty));
-        assert_eq!(value.field("labels"), Some(&Value::Map(vec![("1".to_owned(), Value::Bool(true))])));
+        assert_eq!(
+            value.field("labels"),
+            Some(&Value::Map(Rc::new(vec![("1".to_owned(), Value::Bool(true))])))
+        );
         assert_eq!(value.field("created"), Some(&Value::Time("2026-01-02T03:04:05Z".to_owned())));
         assert_eq!(value.field("none"), None);
-        assert!(matches!(Value::of(&Wide { extra: 1, row: &row }), Value::Struct(Struct { name: "", .. })));
+        let Value::Struct(value) = Value::of_named(&row, &["ID"]) else { panic!("not a struct") };
+        assert_eq!(value.field("Id"), Some(&Value::Text("x".to_owned())));
+        assert_eq!((value.field("created"), value.field("none")), (Some(&Value::Empty), None));
+        assert!(
+            matches!(Value::of(&Wide { extra: 1, row: &row }), Value::Struct(data) if data.name.is_empty())
+        );
     }
 }

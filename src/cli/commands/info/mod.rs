@@ -3,10 +3,14 @@
 mod host;
 mod report;
 
+use std::borrow::Cow;
+use std::rc::Rc;
+
 use serde_json::Value as Json;
 
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::cli::format::value::Struct;
 use crate::cli::format::{self, Layout, Value};
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
@@ -32,7 +36,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let report = report::Info::collect(engine)?;
     match format.as_deref() {
         Some(format) if format::is_json(format) => format::print_json(ui, &report, Layout::marshal(2))?,
-        Some(format) => format::single_value(ui, "info", &with_go_names(Value::of(&report)), format)?,
+        Some(format) => format::single_value(ui, "info", &with_go_names(&Value::of(&report)), format)?,
         None => ui.text(&yaml(&report)?)?,
     }
     Ok(ExitStatus::SUCCESS)
@@ -40,7 +44,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
 
 /// What templates can name, for completion.
 pub(in crate::cli) fn fields(engine: &Engine) -> Option<Value> {
-    Some(with_go_names(Value::of(&report::Info::collect(engine).ok()?)))
+    Some(with_go_names(&Value::of(&report::Info::collect(engine).ok()?)))
 }
 
 /// Keys sorted, as podman's detour through JSON leaves them.
@@ -77,22 +81,17 @@ const GO_NAMES: [(&str, &str); 4] = [
     ("host_id", "HostID"),
 ];
 
-fn with_go_names(value: Value) -> Value {
+fn with_go_names(value: &Value) -> Value {
     match value {
-        Value::Struct(mut data) => {
-            let renamed: Vec<(String, Value)> = data
-                .fields
-                .iter()
-                .filter_map(|(name, value)| {
-                    let (_, go) = GO_NAMES.iter().find(|(json, _)| json == name)?;
-                    Some(((*go).to_owned(), value.clone()))
-                })
-                .collect();
-            data.fields = data.fields.into_iter().map(|(name, value)| (name, with_go_names(value))).collect();
-            data.fields.extend(renamed);
-            Value::Struct(data)
+        Value::Struct(data) => {
+            let renamed = data.fields.iter().filter_map(|(name, value)| {
+                let (_, go) = GO_NAMES.iter().find(|(json, _)| json == name)?;
+                Some((Cow::Borrowed(*go), value.clone()))
+            });
+            let own = data.fields.iter().map(|(name, value)| (name.clone(), with_go_names(value)));
+            Value::Struct(Rc::new(Struct { name: data.name, fields: own.chain(renamed).collect() }))
         }
-        Value::List(items) => Value::List(items.into_iter().map(with_go_names).collect()),
-        other => other,
+        Value::List(items) => Value::list(items.iter().map(with_go_names)),
+        other => other.clone(),
     }
 }

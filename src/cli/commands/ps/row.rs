@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{Entry, Namespaces, Size};
 use crate::cli::units::{Time, ago, decimal_size_with_precision, human_duration};
@@ -54,6 +54,15 @@ pub(super) struct Json<'a> {
     created: i64,
 }
 
+/// A time that templates see as text; it is made when one names it.
+struct GoText(Timestamp);
+
+impl Serialize for GoText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&Time::new(self.0).go_string())
+    }
+}
+
 /// A container as templates see it.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase", rename = "containers.psReporter")]
@@ -65,7 +74,7 @@ pub(super) struct Row<'a> {
     image_id: &'a str,
     command: String,
     created: Time,
-    created_at: String,
+    created_at: GoText,
     created_human: String,
     running_for: String,
     status: String,
@@ -156,7 +165,7 @@ impl Entry {
             image_id: &self.image_id[..cut(&self.image_id)],
             command: shorten(&self.command.join(" "), whole),
             created: Time::new(self.created),
-            created_at: Time::new(self.created).go_string(),
+            created_at: GoText(self.created),
             created_human: human.clone(),
             running_for: human,
             status: self.status(now),
