@@ -279,7 +279,7 @@ fn has_volume(record: &Record, source: &str, target: Option<&str>) -> bool {
 fn starts_on_boot(record: &Record, state: &State) -> bool {
     match record.lifecycle.restart {
         RestartPolicy::Always => true,
-        RestartPolicy::UnlessStopped => !state.stopped_by_user,
+        RestartPolicy::UnlessStopped => !state.stopped_by_user(),
         RestartPolicy::No | RestartPolicy::OnFailure(_) => false,
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
@@ -137,11 +137,17 @@ pub struct State {
     pub status: Status,
     /// What the monitor wrote, if it ever ran.
     pub stored: Option<Stored>,
-    /// The user asked for the stop.
-    pub stopped_by_user: bool,
+    /// Where it is written that the user asked for the stop.
+    pub(super) dir: PathBuf,
 }
 
 impl State {
+    /// Whether the user asked for the stop.
+    #[must_use]
+    pub fn stopped_by_user(&self) -> bool {
+        StopMark::read(&self.dir).is_some()
+    }
+
     /// The first process, while there is one.
     #[must_use]
     pub fn pid(&self) -> Option<i32> {
@@ -270,10 +276,8 @@ impl Stored {
 /// Judges what is stored in `dir` against the kernel.
 pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
     let Some(mut stored) = stored else {
-        return Ok(State { status: Status::Created, stored, stopped_by_user: false });
+        return Ok(State { status: Status::Created, stored, dir: dir.to_owned() });
     };
-    let stop = StopMark::read(dir);
-    let stopped_by_user = stop.is_some();
     let status = match stored.phase {
         Phase::Exited => Status::Exited,
         Phase::Initialized if stored.started.is_none() && stored.boot_id != process::boot_id()? => {
@@ -283,7 +287,7 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
         phase if phase != Phase::Restarting && stored.init.is_alive() => {
             if cgroup::is_frozen(&stored.cgroup) {
                 Status::Paused
-            } else if stop.is_some_and(|mark| mark.by.is_alive()) {
+            } else if StopMark::read(dir).is_some_and(|mark| mark.by.is_alive()) {
                 // A stop that was killed leaves a running container, not one that is "stopping" for ever.
                 Status::Stopping
             } else if phase == Phase::Initialized {
@@ -300,7 +304,7 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
     if status == Status::Exited && stored.phase != Phase::Exited {
         stored.end_unseen()?;
     }
-    Ok(State { status, stored: Some(stored), stopped_by_user })
+    Ok(State { status, stored: Some(stored), dir: dir.to_owned() })
 }
 
 /// The file that says that a user asked for the stop: a [`StopMark`].

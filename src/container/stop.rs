@@ -304,7 +304,7 @@ impl State {
     #[must_use]
     pub fn restarts_later(&self) -> bool {
         self.status == Status::Stopped
-            && !self.stopped_by_user
+            && !self.stopped_by_user()
             && self.stored.as_ref().is_some_and(|stored| stored.phase == Phase::Restarting)
     }
 }

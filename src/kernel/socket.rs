@@ -171,7 +171,8 @@ pub fn send_with_fds(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>
     Ok(())
 }
 
-/// Receives up to `buffer.len()` bytes and what descriptors came with them (close-on-exec).
+/// Receives up to `buffer.len()` bytes and what descriptors came with them (close-on-exec). That the other end is
+/// gone is the end, no bytes, also where it has left something unread (ECONNRESET).
 ///
 /// # Errors
 /// When the kernel refuses.
@@ -183,6 +184,7 @@ pub fn recv_with_fds(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(usize
         match rustix::net::recvmsg(socket, &mut slices, &mut control, RecvFlags::CMSG_CLOEXEC) {
             Ok(message) => break message,
             Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::CONNRESET) => return Ok((0, Vec::new())),
             Err(e) => return Err(Error::call("recvmsg", "", e)),
         }
     };
@@ -225,6 +227,10 @@ mod tests {
         assert_eq!((&buffer[..n], fds.len()), (&b"hi"[..], 1));
         rustix::io::write(&fds[0], b"x").unwrap();
         assert_eq!(rustix::io::read(&reader, &mut buffer).unwrap(), 1);
+        drop(a);
+        assert_eq!(recv_with_fds(b.as_fd(), &mut buffer).unwrap().0, 0);
+        let (a, b) = pair().unwrap();
+        assert_eq!(send_now(&b, b"unread").unwrap(), Some(6));
         drop(a);
         assert_eq!(recv_with_fds(b.as_fd(), &mut buffer).unwrap().0, 0);
     }

@@ -337,7 +337,7 @@ impl StateView {
             cgroup_path: stored.filter(|_| alive).map_or(String::new(), |stored| cgroup_path(&stored.cgroup)),
             checkpointed_at: GoTime::never(),
             restored_at: GoTime::never(),
-            stopped_by_user: state.stopped_by_user,
+            stopped_by_user: state.stopped_by_user(),
         }
     }
 }
