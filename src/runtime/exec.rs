@@ -6,7 +6,9 @@
 //! The caller may be inside or outside of the user's namespace: in both it is
 //! the owner of what lies below.
 
+use std::os::fd::AsFd as _;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::kernel::idmap::{IdMaps, IdRange};
 use crate::kernel::ns::{self, Namespace, NamespaceSet};
@@ -42,8 +44,18 @@ pub fn exec(plan: &ExecPlan, io: Io) -> Result<Running> {
     };
     let options =
         CloneOptions { cgroup: cgroup.as_ref().map(std::os::fd::AsFd::as_fd), ..CloneOptions::default() };
-    let child = launch::clone_beside(options, channel, setup, |setup| enter(plan, kinds, needed, setup))?;
-    launch::finish_exec(child)
+    let child = launch::clone_beside(options, channel, setup, |setup| enter(plan, kinds, needed, setup));
+    match child.and_then(launch::finish_exec) {
+        // A pid namespace without its first process takes no other: whatever that looks like (ENOMEM), this is why.
+        Err(_) if kernel::poll::readable(plan.target.as_fd(), Some(Duration::ZERO)).unwrap_or(false) => {
+            Err(gone())
+        }
+        started => started,
+    }
+}
+
+fn gone() -> Error {
+    Error::ChildDied { how: "the container is gone".to_owned() }
 }
 
 /// In the process in between.
@@ -72,7 +84,7 @@ fn foreign_namespaces(target: Pid) -> Result<NamespaceSet> {
     let mut foreign = NamespaceSet::EMPTY;
     for kind in Namespace::ALL {
         let theirs = ns::name_of(target, kind).map_err(|error| match error.errno() {
-            Some(libc::ENOENT | libc::ESRCH) => Error::ChildDied { how: "the container is gone".to_owned() },
+            Some(libc::ENOENT | libc::ESRCH) => gone(),
             _ => error.into(),
         })?;
         if theirs != ns::name_of(own, kind)? {
