@@ -5,6 +5,7 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::help;
 use super::tree::Node;
+use crate::config::env::name;
 
 /// A page: the file it belongs into and its text.
 #[derive(Debug)]
@@ -68,6 +69,10 @@ fn page(node: Node, program: &str) -> Page {
         let mut roff = Roff::new();
         commands(&mut roff, node, program);
         examples(&mut roff, &command);
+        if matches!(node, Node::Root) {
+            definitions(&mut roff, "ENVIRONMENT", &ENVIRONMENT);
+            definitions(&mut roff, "FILES", &FILES);
+        }
         if !matches!(node, Node::Root) {
             roff.control("SH", ["SEE ALSO"]);
             roff.text([bold(program), roman("(1)")]);
@@ -76,6 +81,43 @@ fn page(node: Node, program: &str) -> Page {
     };
     render().expect("writing to memory does not fail");
     Page { name: format!("{title}.1"), text: String::from_utf8(text).expect("pages are made of text") }
+}
+
+/// What the page of rbox itself says about variables.
+const ENVIRONMENT: [(&str, &str); 8] = [
+    (
+        name::LINGER,
+        "For how many seconds after a command a sleeping process holds the user's namespace open, which makes the next \
+        command start faster (default 60). With 0 no process stays.",
+    ),
+    (name::CONTAINERS_CONF, "The only containers.conf(5) to read."),
+    (name::CONTAINERS_CONF_OVERRIDE, "A containers.conf(5) that is read last and wins."),
+    (name::CONTAINERS_STORAGE_CONF, "The only storage.conf(5) to read."),
+    (name::CONTAINERS_REGISTRIES_CONF, "The only registries.conf(5) to read."),
+    (name::REGISTRY_AUTH_FILE, "Credentials for registries."),
+    (name::TMPDIR, "Directory for large temporary files."),
+    (name::NO_COLOR, "Any value switches colours off."),
+];
+
+/// What the page of rbox itself says about files.
+const FILES: [(&str, &str); 4] = [
+    ("$XDG_DATA_HOME/rbox", "Images, containers and volumes (default ~/.local/share/rbox)."),
+    ("$XDG_RUNTIME_DIR/rbox", "What does not outlive a reboot."),
+    ("/etc/subuid, /etc/subgid", "The ranges of ids that the user's namespace maps."),
+    (
+        "$XDG_CONFIG_HOME/containers",
+        "The user's containers.conf, storage.conf, registries.conf and the like; /etc/containers has the \
+        host's.",
+    ),
+];
+
+fn definitions(roff: &mut Roff, title: &str, terms: &[(&str, &str)]) {
+    roff.control("SH", [title]);
+    for (term, text) in terms {
+        roff.control("TP", []);
+        roff.text([bold(*term)]);
+        roff.text([roman(*text)]);
+    }
 }
 
 fn commands(roff: &mut Roff, node: Node, program: &str) {

@@ -146,7 +146,7 @@ fn enter(ui: &mut Ui, engine: &Engine, place: commands::Where) -> error::Result<
 /// Fails when the kernel or the helpers refuse.
 pub fn enter_user_namespace(ui: &mut Ui, engine: &Engine) -> error::Result<()> {
     let maps = engine.user_maps();
-    userns::enter(engine.paths()?, maps)?;
+    userns::enter(engine.paths()?, maps, engine.env().linger()?)?;
     if let userns::MapKind::Single { why } = &maps.kind {
         let fix = why.fix().map_or_else(String::new, |fix| format!("; to get a range of ids: {fix}"));
         ui.warn(format_args!(

@@ -6,6 +6,13 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::error::{Error, Result};
+
+/// Between the last use of the user's namespace and the end of the process that holds it, unless [`name::LINGER`] says
+/// otherwise: scripts start container after container, people do not.
+const LINGER_DEFAULT: Duration = Duration::from_secs(60);
 
 /// The variables that rbox itself reads.
 pub mod name {
@@ -53,6 +60,8 @@ pub mod name {
     pub const LISTEN_FDS: &str = "LISTEN_FDS";
     /// systemd's passed sockets: for which process.
     pub const LISTEN_PID: &str = "LISTEN_PID";
+    /// For how many seconds the user's namespace is held open for the next command; 0 is not at all.
+    pub const LINGER: &str = "RBOX_LINGER";
 }
 
 /// The variables of this process and who runs it.
@@ -139,6 +148,23 @@ impl Env {
             }
         }
         env
+    }
+
+    /// How long the user's namespace is held open for further commands: `RBOX_LINGER`, in seconds. `None` is not at all.
+    ///
+    /// # Errors
+    /// When the variable is not a number.
+    pub fn linger(&self) -> Result<Option<Duration>> {
+        let Some(text) = self.get(name::LINGER).filter(|value| !value.is_empty()) else {
+            return Ok(Some(LINGER_DEFAULT));
+        };
+        let seconds =
+            text.to_str().and_then(|text| text.parse::<u32>().ok()).ok_or_else(|| Error::Variable {
+                name: name::LINGER,
+                value: text.to_string_lossy().into_owned(),
+                wanted: "a number of seconds",
+            })?;
+        Ok((seconds > 0).then(|| Duration::from_secs(seconds.into())))
     }
 
     /// All variables, sorted by name.

@@ -69,6 +69,16 @@ pub enum Error {
         /// Its owner, type or mode.
         problem: String,
     },
+    /// An environment variable of rbox's own makes no sense.
+    #[error("{name}={value}: it must be {wanted}")]
+    Variable {
+        /// The variable.
+        name: &'static str,
+        /// Its value.
+        value: String,
+        /// What it could be.
+        wanted: &'static str,
+    },
     /// A path option is not absolute and the current directory is gone.
     #[error("cannot make {} absolute", path.display())]
     RelativePath {
@@ -85,7 +95,7 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { .. } | Self::UntrustedDir { .. } => ErrorKind::Denied,
-            Self::Parse { .. } | Self::RelativePath { .. } => ErrorKind::InvalidInput,
+            Self::Parse { .. } | Self::RelativePath { .. } | Self::Variable { .. } => ErrorKind::InvalidInput,
             Self::ModuleNotFound { .. } | Self::NoHome { .. } => ErrorKind::NotFound,
         }
     }

@@ -13,9 +13,10 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use super::maker::Maker;
-use super::{Error, MapKind, Membership, Result, UserMaps, cause, holder, inside};
+use super::{Error, MapKind, Membership, Result, UserMaps, cause, hold, holder, inside};
 use crate::config::Paths;
 use crate::kernel::idmap::{IdMaps, to_proc_text};
 use crate::kernel::ns::{self, Namespace, NamespaceSet};
@@ -26,20 +27,25 @@ pub(super) const USER: NamespaceSet = NamespaceSet::EMPTY.with(Namespace::User);
 /// Moves this process into H and makes it root there; it must have one thread.
 ///
 /// The namespace of a living holder recorded in `paths` is joined, if its maps are `maps`.
-/// Otherwise the namespace is made.
-pub fn enter(paths: &Paths, maps: &UserMaps) -> Result<Membership> {
-    begin(paths, maps)?.finish()
+/// Otherwise the namespace is made, and held for `linger` after its last use.
+pub fn enter(paths: &Paths, maps: &UserMaps, linger: Option<Duration>) -> Result<Membership> {
+    begin(paths, maps, linger)?.finish()
 }
 
 /// Starts what [`enter`] waits for. Nothing changes for this process before [`Entering::finish`].
-pub fn begin(paths: &Paths, maps: &UserMaps) -> Result<Entering> {
+pub fn begin(paths: &Paths, maps: &UserMaps, linger: Option<Duration>) -> Result<Entering> {
     if inside() {
         return Ok(Entering(Way::Already));
     }
     if let Some((pid, pidfd)) = holder::living(paths, maps).next() {
         return Ok(Entering(Way::Join { pid, pidfd, otherwise: maps.clone() }));
     }
-    Ok(Entering(make(maps)?))
+    Ok(Entering(make(maps, || {
+        if let Some(linger) = linger {
+            // Without a holder the next command makes a namespace of its own.
+            let _ = hold::leave_behind(paths, maps, linger);
+        }
+    })?))
 }
 
 /// As [`begin`], but for the namespace that one process is in: those of other holders are as
@@ -48,10 +54,10 @@ pub fn begin_beside(pid: u32, pidfd: OwnedFd) -> Entering {
     Entering(if inside() { Way::Already } else { Way::JoinOnly { pid, pidfd } })
 }
 
-fn make(maps: &UserMaps) -> Result<Way> {
+fn make(maps: &UserMaps, then: impl FnOnce()) -> Result<Way> {
     Ok(match &maps.kind {
         MapKind::Single { .. } => Way::MapOneself(maps.maps.clone()),
-        MapKind::Full(writer) => Way::Made(Maker::start(&maps.maps, writer)?),
+        MapKind::Full(writer) => Way::Made(Maker::start(&maps.maps, writer, then)?),
     })
 }
 
@@ -78,7 +84,7 @@ impl Entering {
                 Ok(()) => Membership::Joined { pid },
                 // It has ended meanwhile. EINVAL: we have threads, and making a namespace will say so as well.
                 Err(error) if matches!(error.errno(), Some(libc::ESRCH | libc::EPERM | libc::EINVAL)) => {
-                    return Self(make(&otherwise)?).finish();
+                    return Self(make(&otherwise, || ())?).finish();
                 }
                 Err(error) => return Err(error.into()),
             },

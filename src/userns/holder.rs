@@ -1,7 +1,7 @@
 //! Records of processes that hold H open, so that others join it instead of making their own.
 //!
 //! A namespace lives as long as a process is in it; joining one costs about 50 us, making one
-//! about 1.5 ms (two setuid helpers). `RUN/userns/PID` is one JSON object:
+//! about 3 ms (two setuid helpers). `RUN/userns/PID` is one JSON object:
 //!
 //! ```json
 //! {"version":1,"pid":4711,"start_time":123456,"boot_id":"…","maps":{"uid":[…],"gid":[…]}}
@@ -9,23 +9,26 @@
 //!
 //! The directory is private to the user. A record is believed only while the kernel shows that
 //! very process: same boot, same pid, same start time. Records of dead processes are removed.
-//! A holder must be dumpable, or the kernel keeps the user herself from joining it.
+//! A holder must be dumpable, or the kernel keeps the user herself from joining it. One holder at a time has the
+//! directory's lock. Who joins sets the record's time of modification.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::{Result, UserMaps};
 use crate::config::Paths;
-use crate::kernel::file::{self, Durability};
+use crate::kernel;
+use crate::kernel::file::{self, Durability, Flock};
 use crate::kernel::idmap::IdMaps;
 use crate::kernel::process::{self, Pid};
-use crate::kernel::{self, prctl};
 
 /// The version that this code writes and reads.
 const VERSION: u32 = 1;
@@ -41,22 +44,27 @@ struct Record {
 
 /// The record by which other processes find this one; dropping it removes the record.
 #[derive(Debug)]
-pub struct HolderRecord {
+pub(super) struct HolderRecord {
     path: PathBuf,
-    pid: u32,
+    _only: Flock,
+}
+
+impl HolderRecord {
+    /// When a process last joined; `None` if the record is gone.
+    pub(super) fn last_use(&self) -> Option<SystemTime> {
+        fs::metadata(&self.path).and_then(|metadata| metadata.modified()).ok()
+    }
 }
 
 impl Drop for HolderRecord {
     fn drop(&mut self) {
-        // A forked copy of the guard must not take the record of its parent away.
-        if std::process::id() == self.pid {
-            let _ = fs::remove_file(&self.path);
-        }
+        let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Announces this process, which is inside of H, as one that others can join.
-pub fn register_holder(paths: &Paths, maps: &UserMaps) -> Result<HolderRecord> {
+/// Announces this process, which is inside of H, as one that others can join; `None` where another one holds a
+/// namespace already.
+pub(super) fn register(paths: &Paths, maps: &UserMaps) -> Result<Option<HolderRecord>> {
     let pid = std::process::id();
     let record = Record {
         version: VERSION,
@@ -65,16 +73,16 @@ pub fn register_holder(paths: &Paths, maps: &UserMaps) -> Result<HolderRecord> {
         boot_id: process::boot_id()?,
         maps: maps.maps.clone(),
     };
-    prctl::set_dumpable(true)?;
     let dir = directory(paths);
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&dir)
         .map_err(|source| kernel::Error::path("mkdir", &dir, source))?;
+    let Some(only) = Flock::try_exclusive_existing(&dir)? else { return Ok(None) };
     let name = OsString::from(pid.to_string());
     write(&dir, &record, &name)?;
-    Ok(HolderRecord { path: dir.join(name), pid })
+    Ok(Some(HolderRecord { path: dir.join(name), _only: only }))
 }
 
 fn write(dir: &Path, record: &Record, name: &OsStr) -> Result<()> {
@@ -97,7 +105,7 @@ pub fn reclaim_records(run: &Path) {
     }
 }
 
-/// Finds living holders of a namespace with these maps, as pidfds.
+/// Finds living holders of a namespace with these maps, as pidfds. Each one found counts as used.
 pub(super) fn living<'a>(
     paths: &Paths,
     maps: &'a UserMaps,
@@ -107,7 +115,10 @@ pub(super) fn living<'a>(
     entries.filter_map(move |entry| {
         // Temporary files and what does not belong here are no numbers.
         entry.file_name().to_str()?.parse::<u32>().ok()?;
-        let record: Record = serde_json::from_slice(&fs::read(entry.path()).ok()?).ok()?;
+        let mut file = File::open(entry.path()).ok()?;
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).ok()?;
+        let record: Record = serde_json::from_slice(&text).ok()?;
         if record.version != VERSION {
             return None;
         }
@@ -116,7 +127,12 @@ pub(super) fn living<'a>(
             let _ = fs::remove_file(entry.path());
             return None;
         };
-        (record.maps == maps.maps).then_some((record.pid, pidfd))
+        if record.maps != maps.maps {
+            return None;
+        }
+        // At worst the holder ends too early.
+        let _ = file.set_modified(SystemTime::now());
+        Some((record.pid, pidfd))
     })
 }
 
@@ -152,7 +168,7 @@ mod tests {
     #[test]
     fn a_registered_process_is_found_until_the_guard_goes() {
         let (paths, maps) = fixture("found");
-        let guard = register_holder(&paths, &maps).unwrap();
+        let guard = register(&paths, &maps).unwrap().unwrap();
         let found: Vec<u32> = living(&paths, &maps).map(|(pid, _)| pid).collect();
         assert_eq!(found, [std::process::id()]);
         let mut other = maps.clone();
@@ -166,7 +182,7 @@ mod tests {
     #[test]
     fn unfinished_records_of_the_dead_go() {
         let (paths, maps) = fixture("unfinished");
-        let guard = register_holder(&paths, &maps).unwrap();
+        let guard = register(&paths, &maps).unwrap().unwrap();
         let dir = directory(&paths);
         // No pid is that high: the kernel's limit is 4194304.
         let (dead, living) = (dir.join(".tmp-4194305-0"), dir.join(format!(".tmp-{}-0", std::process::id())));
@@ -182,7 +198,7 @@ mod tests {
     #[test]
     fn records_of_other_processes_boots_and_versions_are_not_believed() {
         let (paths, maps) = fixture("stale");
-        let _guard = register_holder(&paths, &maps).unwrap();
+        let _guard = register(&paths, &maps).unwrap().unwrap();
         let dir = directory(&paths);
         let path = dir.join(std::process::id().to_string());
         let good: Record = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();

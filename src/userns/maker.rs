@@ -33,14 +33,14 @@ pub(super) struct Maker {
 }
 
 impl Maker {
-    /// Forks the maker of a namespace with these maps.
-    pub(super) fn start(maps: &IdMaps, writer: &MapWriter) -> Result<Self> {
+    /// Forks the maker of a namespace with these maps, which does `then` in it.
+    pub(super) fn start(maps: &IdMaps, writer: &MapWriter, then: impl FnOnce()) -> Result<Self> {
         let (answer, tell) = pipe()?;
         let (wait, hold) = pipe()?;
         match process::fork()? {
             Fork::Child => {
                 drop((answer, hold));
-                run(maps, writer, tell, wait)
+                run(maps, writer, tell, wait, then)
             }
             Fork::Parent { pidfd, .. } => Ok(Self { pidfd, answer, hold, parent: std::process::id() }),
         }
@@ -102,10 +102,13 @@ fn pipe() -> kernel::Result<(OwnedFd, OwnedFd)> {
         .map_err(|errno| kernel::Error::call("pipe", "", errno))
 }
 
-fn run(maps: &IdMaps, writer: &MapWriter, tell: OwnedFd, wait: OwnedFd) -> ! {
+fn run(maps: &IdMaps, writer: &MapWriter, tell: OwnedFd, wait: OwnedFd, then: impl FnOnce()) -> ! {
     let trouble = make(maps, writer).err();
     let text = serde_json::to_vec(&trouble).expect("numbers, a path and a text are always JSON");
     let _ = File::from(tell).write_all(&text);
+    if trouble.is_none() {
+        then();
+    }
     let _ = File::from(wait).read(&mut [0]);
     process::exit_now(0)
 }

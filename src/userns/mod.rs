@@ -6,6 +6,7 @@
 mod cause;
 mod enter;
 pub mod error;
+mod hold;
 mod holder;
 mod maker;
 pub mod maps;
@@ -14,7 +15,7 @@ use crate::config::subid;
 
 pub use enter::{Entering, begin, begin_beside, enter};
 pub use error::{Error, Result};
-pub use holder::{HolderRecord, reclaim_records, register_holder};
+pub use holder::reclaim_records;
 pub use maps::{MapKind, MapWriter, SingleReason, UserMaps, user_maps};
 
 /// How a process got into H.

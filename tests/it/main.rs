@@ -47,4 +47,5 @@ mod stats;
 mod transports;
 mod unshare;
 mod update;
+mod user_namespace;
 mod volumes;

@@ -1,6 +1,7 @@
 //! `rbox run`.
 
 use std::io;
+use std::time::Duration;
 
 use crate::cli::args::create::{CreateArgs, request};
 use crate::cli::args::fds;
@@ -67,7 +68,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     warn_about_flags(ui, &args.create);
     let extra = fds::preserved(args.preserve_fds.unwrap_or(0), &args.preserve_fd)?;
     // The helpers that write the id maps take longer than anything else: they work while the container is made.
-    let entering = userns::begin(engine.paths()?, engine.user_maps())?;
+    let entering = userns::begin(engine.paths()?, engine.user_maps(), linger(engine, &args)?)?;
     let mut request = request::request(engine, &args.create)?;
     request.create_command = std::env::args().collect();
     request.remove |= args.rmi;
@@ -92,6 +93,13 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         &attachment,
         Inheritance { extra, entering: Some(entering), ..Inheritance::default() },
     )
+}
+
+/// How long the user's namespace is held for further commands: not at all where the caller's cgroup is to be split,
+/// because no process must be left in it.
+fn linger(engine: &Engine, args: &Args) -> Result<Option<Duration>> {
+    let split = args.create.resources.cgroups.as_deref() == Some("split");
+    if split { Ok(None) } else { Ok(engine.env().linger()?) }
 }
 
 /// 125, but for what podman finds out only when it starts the container.

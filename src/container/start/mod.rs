@@ -122,7 +122,6 @@ impl Containers {
             lock: Some(lock),
             previous: previous.stored,
             state: None,
-            holder: None,
             settings: options.settings,
             entering: options.entering,
             blueprint: options.blueprint,
@@ -174,7 +173,6 @@ struct Keeper {
     /// The state before this start.
     previous: Option<Stored>,
     state: Option<Stored>,
-    holder: Option<userns::HolderRecord>,
     settings: Settings,
     entering: Option<userns::Entering>,
     /// Taken by the first start; a restart reads the files.
@@ -231,11 +229,7 @@ impl Container for Keeper {
         // Layers whose owners must be shifted are copied, and that does need the ids.
         let early = self.record.root.shares_ids().then(|| self.plan(&store));
         let network = RunNetwork::plan(&self.containers, &self.record, &self.paths, &self.settings);
-        let membership = entering.finish()?;
-        if membership == userns::Membership::Made {
-            // Nobody depends on it: without the record others make a namespace of their own.
-            self.holder = userns::register_holder(&self.paths, &self.maps).ok();
-        }
+        entering.finish()?;
         if let Some(previous) = &mut self.previous
             && previous.phase != Phase::Exited
         {
@@ -440,7 +434,6 @@ impl Container for Keeper {
         self.containers.events.emit(&events);
         if !again {
             // Before anybody knows of the end: what is there then is to be looked at as left behind.
-            self.holder = None;
             self.close_socket();
             return Next::End(code);
         }
@@ -458,7 +451,6 @@ impl Container for Keeper {
             // Without the file, readers see that both processes are gone and say so.
             let _ = state.write(&self.dir);
         }
-        self.holder = None;
         self.close_socket();
         true
     }
@@ -471,7 +463,6 @@ impl Container for Keeper {
         crate::store::reclaim_staging(&self.containers.data);
         // Waits for the end of what forwarded for it.
         self.network = None;
-        self.holder = None;
         self.split = None;
     }
 }
@@ -493,7 +484,7 @@ impl Keeper {
         }
         match begun {
             Some(entering) => Ok(entering),
-            None => Ok(userns::begin(&self.paths, &self.maps)?),
+            None => Ok(userns::begin(&self.paths, &self.maps, self.settings.env.linger()?)?),
         }
     }
 

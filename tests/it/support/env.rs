@@ -90,6 +90,8 @@ impl TestEnv {
             ("TMPDIR", self.work()),
         ]);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("LANG", "C.UTF-8");
+        // Long enough for commands that follow each other, short enough to be gone at the end of all tests.
+        command.env("RBOX_LINGER", "2");
         command.envs(self.extra.iter().map(|(name, value)| (name, value)));
         command
     }
@@ -182,8 +184,7 @@ impl TestEnv {
     ///
     /// A monitor reports the end of its container a moment before its own: it has three seconds.
     pub fn leaks(&self) -> Vec<PathBuf> {
-        let folders =
-            [self.data().join("tmp"), self.run_dir().join("containers"), self.run_dir().join("userns")];
+        let folders = [self.data().join("tmp"), self.run_dir().join("containers")];
         let entries = |dir: &PathBuf| {
             std::fs::read_dir(dir)
                 .into_iter()
@@ -211,7 +212,9 @@ impl Drop for TestEnv {
             return;
         };
         // Files of sub-ids can only be deleted from inside the user namespace.
-        let _ = self.run([OsStr::new("unshare"), OsStr::new("rm"), OsStr::new("-rf"), self.root.as_os_str()]);
+        // No new process must make its record there meanwhile.
+        let mut remove = self.command(["unshare", "rm", "-rf"]);
+        let _ = outcome(remove.arg(&self.root).env("RBOX_LINGER", "0").stdin(Stdio::null()));
         let _ = std::fs::remove_dir_all(&self.root);
         if !std::thread::panicking() {
             assert_eq!(removed.code, 0, "cleaning up: {removed:#?}");
