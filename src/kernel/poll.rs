@@ -33,6 +33,14 @@ impl Events {
     }
 }
 
+/// Whether something can be read at this moment, or the other end is gone.
+#[must_use]
+pub fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let mut ready = Vec::new();
+    wait(&[(fd, Events::READ)], &mut ready, Some(Duration::ZERO)).is_ok()
+        && ready.first().is_some_and(|events| events.readable || events.hangup)
+}
+
 /// Waits until one of `sources` is ready or `timeout` has passed (`None`: without end), and
 /// writes what happened to `ready`, in the same order. An interrupted wait returns nothing ready.
 ///

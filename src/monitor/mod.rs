@@ -62,12 +62,6 @@ pub trait Container: Host {
     /// The runtime that makes the container, if it is not rbox's own; asked after [`Self::prepare`].
     fn runtime(&self) -> Option<Foreign>;
 
-    /// The first process exists and waits to be started: the last moment to write down that it is there.
-    ///
-    /// # Errors
-    /// The process is ended then.
-    fn created(&mut self, created: &Created) -> Result<(), Reason>;
-
     /// The program runs.
     fn started(&mut self, init: Pid);
 
@@ -294,12 +288,12 @@ impl Beside {
         clients: &mut Clients,
     ) -> Result<i32, Reason> {
         let (limit, describe) = (request.timeout, request.describe);
-        let (created, ends) = self.create(container, request.streams, request.extra)?;
         let mut launched = if request.hold {
+            let (created, ends) = self.create(container, request.streams, request.extra)?;
             clients.send_all(&Frame::Started(created.init.as_raw_nonzero().get()));
             self.hold(container, clients, created, ends)?
         } else {
-            Launched::start(container, created, ends)?
+            self.launch(container, request.streams, request.extra)?
         };
         if let Launched::Running(running, _) = &launched {
             clients.send_all(&Frame::Started(running.pid.as_raw_nonzero().get()));
@@ -326,10 +320,7 @@ impl Beside {
             if abandoned || self.ending {
                 return Ok(status.code());
             }
-            let next = self
-                .create(container, request.streams, Vec::new())
-                .and_then(|(created, ends)| Launched::start(container, created, ends));
-            match next {
+            match self.launch(container, request.streams, Vec::new()) {
                 Ok(next) => launched = next,
                 Err(reason) => {
                     let failure = describe(reason);
@@ -350,7 +341,11 @@ impl Beside {
     ) -> Result<Launched, Reason> {
         settle();
         match Session::new(self, clients, None).hold(container, &created, &mut ends) {
-            None => Launched::start(container, created, ends),
+            None => {
+                let running = created.start()?;
+                container.started(running.pid);
+                Ok(Launched::Running(Box::new(running), Box::new(ends)))
+            }
             Some(status) => {
                 let cgroup = created.cgroup.take();
                 drop(created);
@@ -367,6 +362,39 @@ impl Beside {
         streams: StreamsRequest,
         extra: Vec<Passed>,
     ) -> Result<(Created, Ends), Reason> {
+        let (plan, io, ends) = self.prepare(container, streams, extra)?;
+        let mut created = match container.runtime() {
+            Some(other) => runtime::create_by(&other, &plan, io, &mut *container)?,
+            None => runtime::create(&plan, io, &mut *container)?,
+        };
+        let ends = or_terminal(ends, created.terminal.take())?;
+        Ok((created, ends))
+    }
+
+    /// Makes the container and runs its program.
+    fn launch(
+        &mut self,
+        container: &mut dyn Container,
+        streams: StreamsRequest,
+        extra: Vec<Passed>,
+    ) -> Result<Launched, Reason> {
+        let (plan, io, ends) = self.prepare(container, streams, extra)?;
+        let mut running = match container.runtime() {
+            Some(other) => runtime::run_by(&other, &plan, io, &mut *container)?,
+            None => runtime::run(&plan, io, &mut *container)?,
+        };
+        let ends = or_terminal(ends, running.terminal.take())?;
+        container.started(running.pid);
+        Ok(Launched::Running(Box::new(running), Box::new(ends)))
+    }
+
+    /// What a container is made from, and this side of its streams; a terminal's comes with the container.
+    fn prepare(
+        &mut self,
+        container: &mut dyn Container,
+        streams: StreamsRequest,
+        extra: Vec<Passed>,
+    ) -> Result<(Plan, Io, Option<Ends>), Reason> {
         let plan = container.prepare()?;
         let (streams, ends) = match streams {
             StreamsRequest::Pipes { interactive } => {
@@ -376,18 +404,7 @@ impl Beside {
             StreamsRequest::Terminal { size } => (Streams::Terminal { size }, None),
             StreamsRequest::Inherit => (self.inherited_streams()?, Some(Ends::none())),
         };
-        let io = Io { streams, extra };
-        let mut created = match container.runtime() {
-            Some(other) => runtime::create_by(&other, &plan, io, &mut *container)?,
-            None => runtime::create(&plan, io, &mut *container)?,
-        };
-        let ends = match (ends, created.terminal.take()) {
-            (Some(ends), _) => ends,
-            (None, Some(master)) => streams::terminal(master)?,
-            (None, None) => Ends::none(),
-        };
-        container.created(&created)?;
-        Ok((created, ends))
+        Ok((plan, Io { streams, extra }, ends))
     }
 
     fn inherited_streams(&self) -> crate::kernel::Result<Streams> {
@@ -407,20 +424,21 @@ impl Beside {
     }
 }
 
+/// The streams that a container has, or its terminal's.
+fn or_terminal(ends: Option<Ends>, terminal: Option<OwnedFd>) -> crate::kernel::Result<Ends> {
+    match (ends, terminal) {
+        (Some(ends), _) => Ok(ends),
+        (None, Some(master)) => streams::terminal(master),
+        (None, None) => Ok(Ends::none()),
+    }
+}
+
 /// What became of a container that was made.
 #[derive(Debug)]
 enum Launched {
     Running(Box<Running>, Box<Ends>),
     /// It ended before it was started.
     Ended(ExitStatus),
-}
-
-impl Launched {
-    fn start(container: &mut dyn Container, created: Created, ends: Ends) -> Result<Self, Reason> {
-        let running = created.start()?;
-        container.started(running.pid);
-        Ok(Self::Running(Box::new(running), Box::new(ends)))
-    }
 }
 
 /// Removes the cgroup of a run, with what may be left in it: without a pid namespace of its own, the container's

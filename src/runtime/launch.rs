@@ -3,9 +3,12 @@
 //! What goes on between parent and child, from left to right in time:
 //!
 //! ```text
-//! parent  clone3  maps  "maps"  namespaces_ready       hooks  before_start  "enter"          "start"
-//! child           (waits)       mounts, devices  Mounted                    root, ids  Ready         exec = EOF
+//! parent  clone3  maps  namespaces_ready  "maps"  before_start     "enter"  entering   "start"
+//! child           (waits)                         mounts, devices  Mounted  root, ids  Ready    exec = EOF
 //! ```
+//!
+//! Nobody waits where it can be helped: `run` sends each word as soon as the parent's part is done, and the child
+//! finds it there. Only hooks that must see the mounts wait for them.
 //!
 //! A namespace that belongs to another user namespace can be joined only from
 //! outside of the new one. Then a process in between joins and clones the child
@@ -82,13 +85,23 @@ pub trait Host {
         Ok(())
     }
 
-    /// The root file system is ready; the child enters it when this returns.
+    /// The root file system is being mounted; the child enters it when this has returned.
     /// Wait here for what was started.
     ///
     /// # Errors
     /// Ends the creation.
     fn before_start(&mut self, init: Pid) -> Result<(), HostError> {
         let _ = init;
+        Ok(())
+    }
+
+    /// The child enters its root and gets ready, and its program does not run before this has returned: the last
+    /// moment to write down that it is there.
+    ///
+    /// # Errors
+    /// Ends the creation.
+    fn entering(&mut self, init: Pid, cgroup: Option<&Cgroup>) -> Result<(), HostError> {
+        let _ = (init, cgroup);
         Ok(())
     }
 }
@@ -176,6 +189,24 @@ pub fn create_by(foreign: &Foreign, plan: &Plan, io: Io, host: &mut dyn Host) ->
     })
 }
 
+/// Makes the container that `plan` describes, and runs its program.
+///
+/// # Errors
+/// As [`create`], and when the program cannot be run.
+pub fn run(plan: &Plan, io: Io, host: &mut dyn Host) -> Result<Running> {
+    let (child, terminal, cgroup) = make(plan, io, host, StartSignal::Channel, Until::Program)?;
+    hooks::run(&plan.hooks.post_start, &plan.identity, "running", number(child.pid))?;
+    Ok(Running { pid: child.pid, pidfd: child.release(), terminal, cgroup, rest: None })
+}
+
+/// As [`run`], but another runtime does it.
+///
+/// # Errors
+/// As [`run`], and when that runtime cannot do what the plan says.
+pub fn run_by(foreign: &Foreign, plan: &Plan, io: Io, host: &mut dyn Host) -> Result<Running> {
+    create_by(foreign, plan, io, host)?.start()
+}
+
 /// As [`create`], but the container outlives the caller: it waits on the
 /// listening socket `listener` for [`start_at`] of another process.
 ///
@@ -195,14 +226,31 @@ pub fn start_at(connection: BorrowedFd<'_>) -> Result<()> {
 }
 
 fn create_with(plan: &Plan, io: Io, host: &mut dyn Host, start: StartSignal) -> Result<Created> {
+    let (child, terminal, cgroup) = make(plan, io, host, start, Until::Ready)?;
+    let init = child.pid;
+    let by = Maker::Own(child, plan.hooks.post_start.clone(), plan.identity.clone());
+    Ok(Created { init, terminal, cgroup, by })
+}
+
+/// How far the parent goes along with the child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Until {
+    /// All but the start is done.
+    Ready,
+    /// The program runs.
+    Program,
+}
+
+fn make(
+    plan: &Plan,
+    io: Io,
+    host: &mut dyn Host,
+    start: StartSignal,
+    until: Until,
+) -> Result<(Child, Option<OwnedFd>, Option<Cgroup>)> {
     let cgroup = cgroup::create(plan)?;
-    match create_in(plan, io, host, start, cgroup.as_ref()) {
-        Ok((child, terminal)) => Ok(Created {
-            init: child.pid,
-            terminal,
-            cgroup,
-            by: Maker::Own(child, plan.hooks.post_start.clone(), plan.identity.clone()),
-        }),
+    match make_in(plan, io, host, start, until, cgroup.as_ref()) {
+        Ok((child, terminal)) => Ok((child, terminal, cgroup)),
         Err(error) => {
             // The child has been reaped by now, so nothing is in it.
             let _ = cgroup.map(|cgroup| cgroup.remove());
@@ -211,11 +259,12 @@ fn create_with(plan: &Plan, io: Io, host: &mut dyn Host, start: StartSignal) -> 
     }
 }
 
-fn create_in(
+fn make_in(
     plan: &Plan,
     io: Io,
     host: &mut dyn Host,
     start: StartSignal,
+    until: Until,
     cgroup: Option<&Cgroup>,
 ) -> Result<(Child, Option<OwnedFd>)> {
     let joins = open_joins(&plan.namespaces)?;
@@ -244,7 +293,7 @@ fn create_in(
     };
     prepare(plan, &child)?;
     drop(dumpable);
-    let terminal = accompany(plan, &child, host)?;
+    let terminal = accompany(plan, &child, host, cgroup, until)?;
     Ok((child, terminal))
 }
 
@@ -278,28 +327,56 @@ fn prepare(plan: &Plan, child: &Child) -> Result<()> {
     Ok(())
 }
 
-/// Goes along with the child until it is ready to start.
-fn accompany(plan: &Plan, child: &Child, host: &mut dyn Host) -> Result<Option<OwnedFd>> {
+/// Goes along with the child. Returns the master of its terminal, if it has one.
+fn accompany(
+    plan: &Plan,
+    child: &Child,
+    host: &mut dyn Host,
+    cgroup: Option<&Cgroup>,
+    until: Until,
+) -> Result<Option<OwnedFd>> {
     let channel = child.channel.as_fd();
     // First, because from its first step on nobody can look into the child.
     host.namespaces_ready(child.pid).map_err(Error::Host)?;
     protocol::send_command(channel, Command::MapsWritten)?;
-    protocol::expect(channel, Kind::Mounted)?;
-    let pid = child.pid.as_raw_nonzero().get() as u32;
-    hooks::run(&plan.hooks.prestart, &plan.identity, "creating", pid)?;
-    hooks::run(&plan.hooks.create_runtime, &plan.identity, "creating", pid)?;
-    host.before_start(child.pid).map_err(Error::Host)?;
+    if !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty()) {
+        protocol::expect(channel, Kind::Mounted)?;
+        hooks::run(&plan.hooks.prestart, &plan.identity, "creating", number(child.pid))?;
+        hooks::run(&plan.hooks.create_runtime, &plan.identity, "creating", number(child.pid))?;
+    }
+    // What the child says is the better reason: without it there is no network either.
+    let told = |error| protocol::pending_failure(channel).unwrap_or(Error::Host(error));
+    host.before_start(child.pid).map_err(told)?;
     protocol::send_command(channel, Command::Enter)?;
-    let mut terminal = None;
+    host.entering(child.pid, cgroup).map_err(told)?;
+    if until == Until::Program {
+        protocol::send_command(channel, Command::Start)?;
+    }
+    follow(channel, until)
+}
+
+/// Reads what the child says until it is as far as that.
+fn follow(channel: BorrowedFd<'_>, until: Until) -> Result<Option<OwnedFd>> {
+    let (mut terminal, mut ready) = (None, false);
     loop {
-        let report = protocol::receive(channel)?.ok_or_else(died)?;
+        let Some(report) = protocol::receive(channel)? else {
+            // Nobody but the child holds its end of the socket, which an exec closes.
+            return if ready { Ok(terminal) } else { Err(died()) };
+        };
         match (report.kind, report.error) {
             (_, Some(error)) => return Err(error),
+            (Kind::Mounted, None) => {}
             (Kind::Terminal, None) => terminal = report.fds.into_iter().next(),
-            (Kind::Ready, None) => return Ok(terminal),
+            (Kind::Ready, None) if until == Until::Ready => return Ok(terminal),
+            (Kind::Ready, None) => ready = true,
             _ => return Err(died()),
         }
     }
+}
+
+/// A pid as hooks are told it.
+fn number(pid: Pid) -> u32 {
+    pid.as_raw_nonzero().get() as u32
 }
 
 fn died() -> Error {
@@ -325,7 +402,7 @@ impl Created {
         match self.by {
             Maker::Own(child, post_start, identity) => {
                 start_at(child.channel.as_fd())?;
-                hooks::run(&post_start, &identity, "running", init.as_raw_nonzero().get() as u32)?;
+                hooks::run(&post_start, &identity, "running", number(init))?;
                 Ok(Running { pid: init, pidfd: child.release(), terminal, cgroup, rest: None })
             }
             Maker::Foreign(made) => {

@@ -36,8 +36,8 @@ pub use exec::exec;
 pub use foreign::Foreign;
 pub use hooks::run_post_stop;
 pub use launch::{
-    Created, ExecPlan, Host, Io, NoHost, Passed, Running, Streams, create, create_by, create_detached,
-    start_at,
+    Created, ExecPlan, Host, Io, NoHost, Passed, Running, Streams, create, create_by, create_detached, run,
+    run_by, start_at,
 };
 pub use plan::{Plan, RootSource};
 pub use spec::{IPC_PARAMETERS, KEEP_GROUPS, SPEC_VERSION, id_mappings, keeps_groups, process_from_spec};

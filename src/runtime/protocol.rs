@@ -20,7 +20,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use crate::kernel::socket;
+use crate::kernel::{poll, socket};
 
 use super::error::{Error, Result};
 use super::steps::Step;
@@ -68,6 +68,16 @@ pub(super) struct Report {
 /// Sends a command.
 pub(super) fn send_command(socket: BorrowedFd<'_>, command: Command) -> Result<()> {
     Ok(socket::send_with_fds(socket, &[command as u8], &[])?)
+}
+
+/// What the child has already said about its failure, without waiting for more.
+pub(super) fn pending_failure(socket: BorrowedFd<'_>) -> Option<Error> {
+    while poll::is_readable(socket) {
+        if let Some(error) = receive(socket).ok()??.error {
+            return Some(error);
+        }
+    }
+    None
 }
 
 /// Waits for `command`; anything else means that the other side is gone.

@@ -47,7 +47,7 @@ fn a_namespace_is_held_for_commands_that_follow_and_then_let_go() {
     let first = holder(&env);
     env.ok(RUN);
     env.ok(["unshare", "true"]);
-    assert_eq!(holders(&env), [first.clone()], "the namespace is joined, not made again");
+    assert_eq!(holders(&env), std::slice::from_ref(&first), "the namespace is joined, not made again");
     let held = std::fs::read_link(first.join("ns/user")).unwrap();
     assert_eq!(env.ok(["unshare", "readlink", "/proc/self/ns/user"]).trim(), held.to_str().unwrap());
     wait_until("the holder has ended", || holders(&env).is_empty() && !first.exists());

@@ -29,9 +29,9 @@ use crate::kernel::process::{ExitStatus, Pid};
 use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
 use crate::network;
-use crate::runtime::cgroup::Split;
+use crate::runtime::cgroup::{Cgroup, Split};
 use crate::runtime::plan::{Hook, Identity};
-use crate::runtime::{Created, Foreign, Host, HostError, Passed, Plan, run_post_stop};
+use crate::runtime::{Foreign, Host, HostError, Passed, Plan, run_post_stop};
 use crate::store::{Driver, Store};
 use crate::userns::{self, UserMaps};
 
@@ -215,6 +215,40 @@ impl Host for Keeper {
         }
         Ok(())
     }
+
+    fn entering(&mut self, init: Pid, cgroup: Option<&Cgroup>) -> Result<(), HostError> {
+        let mut state = Stored::begin(init)?;
+        state.restarts = self.state.as_ref().map_or(0, |state| state.restarts);
+        state.cgroup = cgroup.map_or_else(String::new, |cgroup| cgroup.path().display().to_string());
+        state.network = self.status.take();
+        state.helpers = self.fuse.processes();
+        let hold = std::mem::take(&mut self.hold);
+        if hold {
+            // As long as it is not started, the run before counts.
+            state.phase = Phase::Initialized;
+            state.started = self.previous.as_ref().and_then(|previous| previous.started);
+            state.finished = self.previous.as_ref().and_then(|previous| previous.finished);
+            state.exit_code = self.previous.as_ref().and_then(|previous| previous.exit_code);
+        }
+        state.write(&self.dir)?;
+        let monitor = state.monitor;
+        let init = state.init;
+        self.state = Some(state);
+        let lifecycle = &self.record.lifecycle;
+        for (path, process) in [(&lifecycle.pid_file, init), (&lifecycle.monitor_pid_file, monitor)] {
+            if let Some(path) = path {
+                write_pid(path, process)?;
+            }
+        }
+        if hold {
+            self.containers.events.emit(&[self.record.event("init")]);
+            // The first process has a copy of the descriptor until it executes the program.
+            if let Some(lock) = self.lock.take() {
+                lock.release();
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Container for Keeper {
@@ -255,41 +289,6 @@ impl Container for Keeper {
 
     fn runtime(&self) -> Option<Foreign> {
         self.foreign.clone()
-    }
-
-    fn created(&mut self, created: &Created) -> Result<(), Reason> {
-        let mut state = Stored::begin(created.init)?;
-        state.restarts = self.state.as_ref().map_or(0, |state| state.restarts);
-        state.cgroup =
-            created.cgroup.as_ref().map_or_else(String::new, |cgroup| cgroup.path().display().to_string());
-        state.network = self.status.take();
-        state.helpers = self.fuse.processes();
-        let hold = std::mem::take(&mut self.hold);
-        if hold {
-            // As long as it is not started, the run before counts.
-            state.phase = Phase::Initialized;
-            state.started = self.previous.as_ref().and_then(|previous| previous.started);
-            state.finished = self.previous.as_ref().and_then(|previous| previous.finished);
-            state.exit_code = self.previous.as_ref().and_then(|previous| previous.exit_code);
-        }
-        state.write(&self.dir)?;
-        let monitor = state.monitor;
-        let init = state.init;
-        self.state = Some(state);
-        let lifecycle = &self.record.lifecycle;
-        for (path, process) in [(&lifecycle.pid_file, init), (&lifecycle.monitor_pid_file, monitor)] {
-            if let Some(path) = path {
-                write_pid(path, process)?;
-            }
-        }
-        if hold {
-            self.containers.events.emit(&[self.record.event("init")]);
-            // The first process has a copy of the descriptor until it executes the program.
-            if let Some(lock) = self.lock.take() {
-                lock.release();
-            }
-        }
-        Ok(())
     }
 
     fn started(&mut self, _init: Pid) {

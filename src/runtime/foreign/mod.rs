@@ -106,8 +106,9 @@ impl Foreign {
         let pidfd = process::pidfd_open(init)?;
         let made = Made { init, pidfd, terminal, cgroup: cgroup::open_of(init), rest };
         drop(extra);
+        let surroundings = host.namespaces_ready(init).and_then(|()| host.before_start(init));
         let surroundings =
-            host.namespaces_ready(init).and_then(|()| host.before_start(init)).map_err(Error::Host);
+            surroundings.and_then(|()| host.entering(init, made.cgroup.as_ref())).map_err(Error::Host);
         match surroundings {
             Ok(()) => Ok(made),
             Err(error) => {

@@ -12,8 +12,8 @@ use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::events::Event;
 use crate::image::Reference;
-use crate::image::compress::Settings;
 use crate::image::archive::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, save};
+use crate::image::compress::Settings;
 use crate::store::Store;
 
 /// Save image(s) to an archive
