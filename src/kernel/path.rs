@@ -153,7 +153,7 @@ impl RootDir {
     }
 
     /// Makes sure that `rel` is there and is no directory, creating an empty file and missing parents
-    /// (0755): the target of a file's bind mount. Returns an `O_PATH` handle.
+    /// (0755): the target of a file's bind mount. Returns a handle for that.
     pub fn create_file(&self, rel: impl AsRef<Path>, mode: Mode) -> Result<OwnedFd> {
         self.walk_create(rel.as_ref(), Mode::from_raw_mode(0o755), Some(mode))
     }
@@ -256,9 +256,23 @@ impl RootDir {
         Error::path(call, self.path.join(strip_root(rel)), errno)
     }
 
+    /// The usual case: nothing is missing but the last name.
+    fn create_last(&self, rel: &Path, dir_mode: Mode, file_mode: Option<Mode>) -> Option<OwnedFd> {
+        let (dir, name) = self.parent(rel).ok()?;
+        let Some(mode) = file_mode else {
+            rustix::fs::mkdirat(&dir, &name, dir_mode).ok()?;
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            return rustix::fs::openat(&dir, &name, flags, Mode::empty()).ok();
+        };
+        rustix::fs::openat(&dir, &name, NEW_FILE, mode).ok()
+    }
+
     /// Walks `rel` name by name, making what is missing. Every step resolves from the root again, so a
     /// race can change where things land inside the root, never lead out of it.
     fn walk_create(&self, rel: &Path, dir_mode: Mode, file_mode: Option<Mode>) -> Result<OwnedFd> {
+        if let Some(made) = self.create_last(rel, dir_mode, file_mode) {
+            return Ok(made);
+        }
         let fail = |call, errno| self.error(call, rel, errno);
         let mut todo: Vec<OsString> = Vec::new();
         push_components(&mut todo, rel);
@@ -365,10 +379,13 @@ fn read_link_fd(fd: &OwnedFd) -> rustix::io::Result<PathBuf> {
     Ok(PathBuf::from(OsStr::from_bytes(text.as_bytes())))
 }
 
+/// How a file is opened that must not exist, not even as a link.
+const NEW_FILE: OFlags =
+    OFlags::WRONLY.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
 fn make_one(dir: BorrowedFd<'_>, name: &OsStr, dir_mode: Mode, file: Option<Mode>) -> rustix::io::Result<()> {
     let Some(mode) = file else { return rustix::fs::mkdirat(dir, name, dir_mode) };
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    rustix::fs::openat(dir, name, flags, mode).map(drop)
+    rustix::fs::openat(dir, name, NEW_FILE, mode).map(drop)
 }
 
 /// Pushes the names of `path` so that the first is popped first.

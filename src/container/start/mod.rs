@@ -8,7 +8,7 @@ mod plan;
 
 use std::fs::File;
 use std::io::Write as _;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ use crate::config::Paths;
 use crate::events::Event;
 use crate::kernel;
 use crate::kernel::file::Flock;
+use crate::kernel::ns::{self, Namespace};
 use crate::kernel::process::{ExitStatus, Pid};
 use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
@@ -137,6 +138,7 @@ impl Containers {
             foreign: None,
             fuse: FuseMounts::default(),
             split: None,
+            mounts: None,
         };
         Ok(monitor::start(Box::new(keeper), request)?.into())
     }
@@ -199,6 +201,8 @@ struct Keeper {
     fuse: FuseMounts,
     /// With `--cgroups=split`.
     split: Option<Split>,
+    /// The mount namespace of a container that is removed at its end: nobody waits for its unmounting then.
+    mounts: Option<OwnedFd>,
 }
 
 impl Host for Keeper {
@@ -291,7 +295,10 @@ impl Container for Keeper {
         self.foreign.clone()
     }
 
-    fn started(&mut self, _init: Pid) {
+    fn started(&mut self, init: Pid) {
+        if self.record.lifecycle.auto_remove {
+            self.mounts = ns::open(init, Namespace::Mount).ok();
+        }
         let mut statuses = Vec::new();
         match &mut self.state {
             Some(state) if state.phase == Phase::Initialized => {
@@ -455,6 +462,7 @@ impl Container for Keeper {
     }
 
     fn finish(&mut self) {
+        self.mounts = None;
         if let Some(trash) = self.trash.take() {
             // What is left over is removed by the next writer of the store.
             let _ = super::reserve::remove_dir(&trash);

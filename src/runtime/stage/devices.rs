@@ -20,13 +20,13 @@ use super::Stage;
 const DEFAULT: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-/// Links and where they lead. Docker's and podman's `core` to /proc/kcore is left out.
+/// Links in /dev and where they lead. Docker's and podman's `core` to /proc/kcore is left out.
 const LINKS: [(&str, &str); 5] = [
-    ("dev/fd", "/proc/self/fd"),
-    ("dev/stdin", "/proc/self/fd/0"),
-    ("dev/stdout", "/proc/self/fd/1"),
-    ("dev/stderr", "/proc/self/fd/2"),
-    ("dev/ptmx", "pts/ptmx"),
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
 ];
 
 impl Stage<'_> {
@@ -54,8 +54,9 @@ impl Stage<'_> {
     }
 
     fn make_links(&self) -> Result<()> {
+        let directory = self.root().sub_root("dev")?;
         for (link, target) in LINKS {
-            match self.root().symlink(target, link) {
+            match directory.symlink(target, link) {
                 // The image's own, in a container without a file system on /dev.
                 Err(error) if error.errno() == Some(libc::EEXIST) => {}
                 result => result?,
