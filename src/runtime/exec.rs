@@ -16,8 +16,9 @@ use crate::kernel::process::{CloneOptions, Pid};
 use crate::kernel::{self, keyring, prctl, socket};
 
 use super::cgroup;
+use super::created::Running;
 use super::error::{Error, Result};
-use super::launch::{self, ExecPlan, Io, Running};
+use super::launch::{self, ExecPlan, Io};
 use super::stage::{self, Protection, Setup, StartSignal, Trees};
 
 /// Runs a further process in a running container, and returns once it runs.

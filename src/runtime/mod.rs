@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `plan` | the plan: plain data that says everything |
 //! | `spec` | OCI runtime spec to plan |
-//! | `launch`, `exec` | the parent's side: clone, id maps, hooks, start, exec |
+//! | `launch`, `created`, `exec` | the parent's side: clone, id maps, hooks, start, exec |
 //! | `stage` | the child's side: the steps of `steps`, from the clone to the exec |
 //! | `foreign` | other OCI runtimes, driven by their command line |
 //! | `cgroup` | cgroup v2 |
@@ -14,6 +14,7 @@
 //! | `user` | users and groups by name, from the container's own files |
 
 pub mod cgroup;
+mod created;
 mod error;
 mod exec;
 pub mod files;
@@ -31,13 +32,13 @@ mod steps;
 pub mod user;
 
 pub use cgroup::Cgroup;
+pub use created::{Created, Running};
 pub use error::{Error, HostError, Result};
 pub use exec::exec;
 pub use foreign::Foreign;
 pub use hooks::run_post_stop;
 pub use launch::{
-    Created, ExecPlan, Host, Io, NoHost, Passed, Running, Streams, create, create_by, create_detached, run,
-    run_by, start_at,
+    ExecPlan, Host, Io, NoHost, Passed, Streams, create, create_by, create_detached, run, run_by, start_at,
 };
 pub use plan::{Plan, RootSource};
 pub use spec::{IPC_PARAMETERS, KEEP_GROUPS, SPEC_VERSION, id_mappings, keeps_groups, process_from_spec};
