@@ -7,6 +7,7 @@ use super::auth::{AuthError, KeyError};
 use super::decompress::DecompressError;
 use super::manifest::ManifestError;
 use super::platform::Platform;
+use super::policy::PolicyError;
 use super::reference::{Reference, ReferenceError};
 use super::registries::{CandidateError, RegistriesError};
 use super::registry::RegistryError;
@@ -30,6 +31,9 @@ pub enum Error {
     /// registries.conf cannot be used, or forbids it.
     #[error(transparent)]
     Registries(#[from] RegistriesError),
+    /// policy.json forbids the image.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// Credentials cannot be read or written.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -206,6 +210,7 @@ impl Error {
             }
             Self::Registries(RegistriesError::Blocked(_)) => ErrorKind::Denied,
             Self::Registries(_) => ErrorKind::InvalidInput,
+            Self::Policy(error) => error.kind(),
             Self::Auth(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Source { source, .. }
@@ -234,6 +239,7 @@ impl Error {
             Self::NoPlatform { available, .. } if !available.is_empty() => {
                 Some(format!("the image exists for {}", available.join(", ")))
             }
+            Self::Policy(_) => Some("`image trust show` lists what the policy says".to_owned()),
             Self::Several(errors) => errors.iter().find_map(Self::hint),
             _ => None,
         }

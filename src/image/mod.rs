@@ -16,6 +16,7 @@ pub mod manifest;
 pub(crate) mod outgoing;
 pub(crate) mod place;
 pub mod platform;
+pub mod policy;
 pub mod progress;
 pub mod pull;
 pub mod push;

@@ -26,6 +26,7 @@ mod hostile_images;
 mod hostile_registry;
 mod hostile_roots;
 mod lifecycle;
+mod image_upkeep;
 mod logs;
 mod manifest_lists;
 mod many;

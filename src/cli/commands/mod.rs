@@ -152,9 +152,12 @@ commands! {
     image::load: "load", "image load" => User;
     image::mount: "image mount" => Caller;
     image::mount::unmount: "image unmount|umount" => Caller;
+    image::prune: "image prune" => User;
     image::rm: "rmi", "image rm" => User;
     image::save: "save", "image save" => Caller;
     image::tag: "tag", "image tag" => Caller;
+    image::tree: "image tree" => Caller;
+    image::trust: "image trust" => Caller;
     image::untag: "untag", "image untag" => Caller;
     info: "info", "system info" => Caller;
     init: "init", "container init" => Caller;

@@ -10,6 +10,7 @@ use super::layout::Failure;
 use super::{ArchiveError, Source, bring, dir, docker, layout, podman, spool};
 use crate::config::StorageHints;
 use crate::image::error::{Error, Result};
+use crate::image::policy::Policy;
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::pull::Context;
 use crate::image::pull::layer::LayerJob;
@@ -68,6 +69,8 @@ pub fn load(context: Context<'_>, request: LoadRequest, progress: &mut dyn Progr
         }
     };
     let found = detect(&files).map_err(|failure| image_error(path.as_deref(), failure))?;
+    let transport = transport_of(&files).map_err(|error| archive_error(path.as_deref(), error))?;
+    Policy::load(context.paths)?.check_path(transport, path.as_deref().unwrap_or(Path::new("-")))?;
     found.into_iter().map(|found| store(context, found, reporter)).collect()
 }
 
@@ -78,6 +81,13 @@ pub(crate) fn load_source(
     reporter: Reporter<'_>,
 ) -> Result<Vec<ImageId>> {
     let path = source.path();
+    let transport = match source {
+        Source::OciLayout { .. } => "oci",
+        Source::OciArchive { .. } => "oci-archive",
+        Source::DockerArchive { .. } => "docker-archive",
+        Source::Dir { .. } => "dir",
+    };
+    Policy::load(context.paths)?.check_path(transport, path)?;
     let files = open(context, path).map_err(|error| archive_error(Some(path), error))?;
     let found = match source {
         Source::OciLayout { reference, .. } | Source::OciArchive { reference, .. } => {
@@ -98,6 +108,7 @@ pub(crate) fn import_podman(
     reporter: Reporter<'_>,
 ) -> Result<Vec<ImageId>> {
     let root = root.map_or_else(|| podman_root(context), Path::to_owned);
+    Policy::load(context.paths)?.check_path("containers-storage", &root)?;
     let found = podman::image(&root, name).map_err(|failure| image_error(Some(&root), failure))?;
     Ok(vec![store(context, found, reporter)?.id])
 }
@@ -149,6 +160,17 @@ fn detect(files: &Files) -> Result<Vec<Found>, Failure> {
     } else {
         dir::image(files).map(|found| vec![found])
     }
+}
+
+/// The transport that a detected format belongs to, as policies name it.
+fn transport_of(files: &Files) -> Result<&'static str, ArchiveError> {
+    let is_layout = files.find("oci-layout")?.is_some();
+    Ok(match (files, is_layout) {
+        (Files::Folder(_), true) => "oci",
+        (Files::Folder(_), false) => "dir",
+        (Files::Archive { .. }, true) => "oci-archive",
+        (Files::Archive { .. }, false) => "docker-archive",
+    })
 }
 
 /// Stores one image and gives it its names.

@@ -8,6 +8,7 @@ use super::resolve::{self, Named};
 use crate::image::error::{Error, Result};
 use crate::image::place::{Place, places};
 use crate::image::platform::Platform;
+use crate::image::policy::Policy;
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::reference::Reference;
 use crate::image::registries::Registries;
@@ -115,6 +116,7 @@ impl Pull<'_, '_> {
         if Reference::parse(name).is_ok_and(|r| r.tag().is_some() || r.digest().is_some()) {
             return Err(Error::Options("tag or digest can't be used with --all-tags/-a"));
         }
+        Policy::load(self.context.paths)?.check(&reference)?;
         let place = self.places(&reference)?.pop().expect("there is at least one place");
         let fetched =
             fetch_all_tags(self.context, &reference, &place, self.request.platform.as_ref(), self.reporter)?;
@@ -128,6 +130,7 @@ impl Pull<'_, '_> {
 
     /// Fetches one reference from the first of its mirrors that has it, or from its own place.
     fn fetch(&mut self, reference: &Reference) -> Result<Fetched> {
+        Policy::load(self.context.paths)?.check(reference)?;
         let known = self.known(reference)?;
         let known = known.as_ref().map(|(id, digest)| (id, digest));
         let mut places = self.places(reference)?;

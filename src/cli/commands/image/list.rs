@@ -183,7 +183,8 @@ fn keep_the_asked_name(images: &mut [Image], filters: &[Filter]) {
     }
 }
 
-fn parse_filters(texts: &[String], store: &Store) -> Result<Vec<Filter>> {
+/// Reads `--filter` of images.
+pub(super) fn parse_filters(texts: &[String], store: &Store) -> Result<Vec<Filter>> {
     let invalid = |text: &str| {
         CommandError::new(format!(
             "invalid image filter {text:?}: must be in the format \"filter=value or filter!=value\""

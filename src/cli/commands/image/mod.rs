@@ -7,9 +7,12 @@ pub mod inspect;
 pub mod list;
 pub mod load;
 pub mod mount;
+pub mod prune;
 pub mod rm;
 pub mod save;
 pub mod tag;
+pub mod tree;
+pub mod trust;
 pub mod untag;
 
 use std::collections::BTreeMap;
