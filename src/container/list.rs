@@ -71,10 +71,8 @@ impl Containers {
                 let parts = ids.chunks(ids.len().div_ceil(threads));
                 let readers: Vec<_> =
                     parts.map(|part| scope.spawn(move || self.read(part, filters))).collect();
-                let (found, unreadable): (Vec<_>, Vec<_>) = readers
-                    .into_iter()
-                    .map(|reader| reader.join().expect("reading does not panic"))
-                    .unzip();
+                let (found, unreadable): (Vec<_>, Vec<_>) =
+                    readers.into_iter().map(|reader| reader.join().expect("reading does not panic")).unzip();
                 (found.into_iter().flatten().collect(), unreadable.concat())
             })
         };

@@ -299,7 +299,7 @@ impl Beside {
             clients.send_all(&Frame::Started(running.pid.as_raw_nonzero().get()));
         }
         loop {
-            settle();
+            hide_arguments();
             let (next, status) = match launched {
                 Launched::Running(mut running, mut ends) => {
                     let mut session = Session::new(self, clients, limit);
@@ -497,11 +497,16 @@ pub fn detach<T>(
     }
 }
 
-/// What a process that stays needs no more of the command that it was: memory, and arguments with their secrets.
+/// What a process that stays needs no more of the command that it was: memory, and arguments.
 fn settle() {
+    hide_arguments();
+    memory::release();
+}
+
+/// Others could read the secrets in a command's arguments for as long as the process lives.
+fn hide_arguments() {
     // Where it is not possible, the arguments are as visible as they were while the command ran.
     let _ = process::hide_arguments("rbox monitor");
-    memory::release();
 }
 
 /// Puts /dev/null on the descriptors 0 to 2, so that no pipe or terminal of the caller is held; returns the
