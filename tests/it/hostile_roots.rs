@@ -314,7 +314,7 @@ fn s61_user_files_of_the_image_are_read_with_care() {
             {
                 let begin = std::time::Instant::now();
                 harmless(&what, &canary, &run(&env, options, &["true"]));
-                assert!(begin.elapsed().as_secs() < 10, "{what} took {:?}", begin.elapsed());
+                assert!(begin.elapsed().as_secs() < 30, "{what} took {:?}", begin.elapsed());
             }
         }
     }
