@@ -99,8 +99,7 @@ impl Containers {
     /// The process: that of the container, with what the request changes.
     fn exec_process(&self, record: &Record, request: ExecRequest) -> Result<Process> {
         let dir = self.dir(&record.id);
-        let missing =
-            |name: &str| Error::Invalid { what: format!("{} is missing", dir.join(name).display()) };
+        let missing = |name: &str| self.missing(&record.id, name);
         let spec: SpecPart = read_json(&dir.join("spec.json"), 1)?.ok_or_else(|| missing("spec.json"))?;
         let created: RequestPart =
             read_json(&dir.join("request.json"), 1)?.ok_or_else(|| missing("request.json"))?;

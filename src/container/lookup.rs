@@ -102,6 +102,16 @@ impl Containers {
         read_json(&self.dir(id).join("record.json"), record::VERSION)
     }
 
+    /// Why a file of a container is not there: the container was removed just now, or it is damaged.
+    pub(super) fn missing(&self, id: &ContainerId, name: &str) -> Error {
+        let dir = self.dir(id);
+        if dir.exists() {
+            Error::Invalid { what: format!("{} is missing", dir.join(name).display()) }
+        } else {
+            Error::NotFound { reference: id.to_string() }
+        }
+    }
+
     /// Reads the state of `id` and judges it against the kernel.
     ///
     /// # Errors

@@ -25,7 +25,7 @@ use super::create::runtime::OWN;
 use super::lookup::read_json;
 use super::record::Port;
 use super::time::GoTime;
-use super::{ContainerId, Containers, Error, Record, Result, State, Status};
+use super::{ContainerId, Containers, Record, Result, State, Status};
 use crate::config::Config;
 use crate::store::{Digest, Store};
 
@@ -177,8 +177,7 @@ impl Containers {
     pub fn inspect(&self, record: Record, config: &Config, size: bool) -> Result<Inspection> {
         let dir = self.dir(&record.id);
         let state = self.state_or_unknown(&record.id);
-        let missing =
-            |name: &str| Error::Invalid { what: format!("{} is missing", dir.join(name).display()) };
+        let missing = |name: &str| self.missing(&record.id, name);
         let spec: Spec = read_json(&dir.join("spec.json"), 1)?.ok_or_else(|| missing("spec.json"))?;
         let request: CreateRequest =
             read_json(&dir.join("request.json"), 1)?.ok_or_else(|| missing("request.json"))?;
