@@ -113,12 +113,12 @@ fn show(ui: &mut Ui, engine: &Engine, args: &Args) -> Result<ExitStatus> {
     }
     let headers = [
         ("transport", "TRANSPORT"),
-        ("name", "NAME"),
+        ("repo_name", "NAME"),
         ("type", "TYPE"),
         ("gpg_id", "ID"),
         ("sigstore", "STORE"),
     ];
-    List::new("trust show", "{{.transport}}\t{{.name}}\t{{.type}}\t{{.gpg_id}}\t{{.sigstore}}")
+    List::new("trust show", "{{.transport}}\t{{.repo_name}}\t{{.type}}\t{{.gpg_id}}\t{{.sigstore}}")
         .headers(&headers)
         .no_heading(args.noheading)
         .print(ui, &rows)?;
