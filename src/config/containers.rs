@@ -205,6 +205,8 @@ table! {
         env: Vec<String> = vec![],
         /// Events about new containers carry what `inspect` says.
         events_container_create_inspect_data: bool = false,
+        /// Health checks are told as events.
+        healthcheck_events: bool = true,
         /// How large the events log may become.
         events_logfile_max_size: ByteSize = ByteSize(1_000_000),
         /// Path of the events log.

@@ -29,6 +29,7 @@ impl Containers {
     /// one has taken with `--volumes-from`.
     pub(super) fn remove_anonymous_volumes(&self, record: &Record) -> Result<()> {
         for mount in record.mounts.iter().filter(|mount| mount.anonymous) {
+            let _lock = self.volumes().withhold()?;
             if self.users_of_volume(&mount.name)?.is_empty() {
                 match self.volumes().remove(&mount.name) {
                     Err(volume::Error::NotFound { .. }) => {}

@@ -4,6 +4,9 @@ use super::{Containers, Record, Result};
 use crate::events::Event;
 use crate::volume::{self, Backing};
 
+/// How often the containers of a volume are removed that others make meanwhile.
+const ATTEMPTS: u32 = 20;
+
 impl Containers {
     /// Gives volumes that were made with the container to the owner that their options name. The caller is in
     /// the user's namespace.
@@ -44,17 +47,26 @@ impl Containers {
     /// # Errors
     /// When it is in use, or cannot be removed.
     pub fn remove_volume(&self, name: &str, force: bool, timeout: Option<std::time::Duration>) -> Result<()> {
-        let users = self.users_of_volume(name)?;
-        if !force && !users.is_empty() {
-            let users = users.into_iter().map(|record| record.id.to_string()).collect();
-            return Err(volume::Error::InUse { name: name.to_owned(), users }.into());
+        for _ in 0..ATTEMPTS {
+            if force {
+                for record in self.users_of_volume(name)? {
+                    self.remove_with_dependents(&record, timeout)?;
+                }
+            }
+            // A container that is being made with it has the lock until its record names the volume.
+            let _lock = self.volumes().withhold()?;
+            let users = self.users_of_volume(name)?;
+            if users.is_empty() {
+                self.volumes().remove(name)?;
+                self.events.emit(&[Event::volume("remove", name)]);
+                return Ok(());
+            }
+            if !force {
+                break;
+            }
         }
-        for record in users {
-            self.remove_with_dependents(&record, timeout)?;
-        }
-        self.volumes().remove(name)?;
-        self.events.emit(&[Event::volume("remove", name)]);
-        Ok(())
+        let users = self.users_of_volume(name)?.into_iter().map(|record| record.id.to_string()).collect();
+        Err(volume::Error::InUse { name: name.to_owned(), users }.into())
     }
 
     fn remove_with_dependents(&self, record: &Record, timeout: Option<std::time::Duration>) -> Result<()> {

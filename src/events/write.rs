@@ -20,6 +20,8 @@ pub struct Sink {
     max_size: u64,
     /// Events about new containers carry what `inspect` says.
     inspect_data: bool,
+    /// Health checks are no events.
+    without_health: bool,
     /// The backend `journald`: they go to the journal as well, for its readers.
     journal: bool,
 }
@@ -39,6 +41,7 @@ impl Sink {
             path,
             max_size: engine.events_logfile_max_size.0,
             inspect_data: engine.events_container_create_inspect_data,
+            without_health: !engine.healthcheck_events,
             journal: backend == "journald",
         }
     }
@@ -53,6 +56,12 @@ impl Sink {
     #[must_use]
     pub fn wants_inspect_data(&self) -> bool {
         self.inspect_data && self.path.is_some()
+    }
+
+    /// Whether health checks are told.
+    #[must_use]
+    pub fn wants_health(&self) -> bool {
+        !self.without_health
     }
 
     /// Writes events down. An operation that was done does not become undone because nobody could be told: a

@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
 use super::options::Backing;
-use crate::kernel::file::{self, Durability};
+use crate::kernel::file::{self, Durability, Flock};
 use crate::kernel::{self, remove};
 
 /// The version of `volume.json` that this rbox writes.
@@ -117,6 +117,26 @@ impl Volumes {
         match volume.backing() {
             Backing::Bind { device, .. } => device,
             Backing::Directory | Backing::Tmpfs { .. } => self.data(&volume.name),
+        }
+    }
+
+    /// As long as the lock is held no volume is removed.
+    ///
+    /// # Errors
+    /// When the directory cannot be made.
+    pub fn keep(&self) -> Result<Flock> {
+        make_dir(&self.dir, 0o700)?;
+        Ok(Flock::shared_existing(&self.dir)?)
+    }
+
+    /// As long as the lock is held nobody begins to use a volume. `None` where there are none.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn withhold(&self) -> Result<Option<Flock>> {
+        match Flock::exclusive_existing(&self.dir) {
+            Err(e) if e.io().kind() == io::ErrorKind::NotFound => Ok(None),
+            lock => Ok(Some(lock?)),
         }
     }
 

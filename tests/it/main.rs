@@ -25,6 +25,7 @@ mod hostile_engine;
 mod hostile_images;
 mod hostile_registry;
 mod hostile_roots;
+mod housekeeping;
 mod lifecycle;
 mod image_upkeep;
 mod logs;

@@ -39,7 +39,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     request.create_command = std::env::args().collect();
     ensure::image(ui, engine, &args.create, &mut request)?;
     ensure::replaced(ui, engine, &request)?;
-    let created = create::create(engine, request)?;
+    let created = create::create(engine, request).map_err(super::run::not_created)?;
     for warning in created.warnings {
         ui.warn(warning);
     }

@@ -80,7 +80,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     ensure::image(ui, engine, &args.create, &mut request)?;
     ensure::replaced(ui, engine, &request)?;
     warn_about_ports(ui, &request);
-    let created = create::create(engine, request).map_err(not_created)?;
+    let created = create::create(engine, request).map_err(not_run)?;
     for warning in &created.warnings {
         ui.warn(warning);
     }
@@ -103,11 +103,23 @@ fn linger(engine: &Engine, args: &Args) -> Result<Option<Duration>> {
 }
 
 /// 125, but for what podman finds out only when it starts the container.
-fn not_created(error: container::Error) -> CommandError {
+fn not_run(error: container::Error) -> CommandError {
     use container::Error::{RuntimeFlag, UnknownHostUser};
     let at_start = matches!(error, UnknownHostUser { .. } | RuntimeFlag { .. });
-    let error = CommandError::from(error);
+    let error = not_created(error);
     if at_start { error.with_status(ExitStatus::from_code(126)) } else { error }
+}
+
+/// A name that is taken can be taken over.
+pub(super) fn not_created(error: container::Error) -> CommandError {
+    let taken = matches!(error, container::Error::NameInUse { .. });
+    let error = CommandError::from(error);
+    match taken {
+        true => {
+            CommandError::new(format!("{}, or use --replace to instruct Podman to do so.", error.message()))
+        }
+        false => error,
+    }
 }
 
 /// What podman says about flags that have no effect any more.

@@ -1,8 +1,10 @@
 //! `--ulimit` and the limits of a container that asks for none.
 
+use oci_spec::runtime::{PosixRlimitBuilder, Spec};
+
 use super::Ulimit;
 use crate::container::{Error, Result};
-use crate::kernel::rlimit::Resource;
+use crate::kernel::rlimit::{self, Resource};
 
 /// What podman gives a container that asks for nothing.
 const DEFAULT_FILES: u64 = 1_048_576;
@@ -69,6 +71,28 @@ pub fn effective(asked: &[Ulimit], caller: impl Fn(&str) -> Option<u64>) -> Vec<
         }
     }
     all
+}
+
+/// Takes limits of `spec` down to what the caller may have now; whether one was above is returned.
+pub fn clamp(spec: &mut Spec) -> bool {
+    let Some(process) = spec.process_mut() else { return false };
+    let Some(mut limits) = process.rlimits().clone() else { return false };
+    let mut changed = false;
+    for limit in &mut limits {
+        let name = limit.typ().to_string();
+        let resource =
+            name.strip_prefix("RLIMIT_").and_then(|name| Resource::from_name(&name.to_lowercase()));
+        let Some(Ok((_, most))) = resource.map(rlimit::get) else { continue };
+        let lower = PosixRlimitBuilder::default().typ(limit.typ()).hard(most).soft(limit.soft().min(most));
+        if limit.hard() > most
+            && let Ok(lower) = lower.build()
+        {
+            *limit = lower;
+            changed = true;
+        }
+    }
+    process.set_rlimits(Some(limits));
+    changed
 }
 
 #[cfg(test)]

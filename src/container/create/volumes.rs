@@ -6,6 +6,7 @@ use super::build::Image;
 use super::request::{CreateRequest, ImageVolumes};
 use crate::container::{ContainerId, Containers, Error, Result, Time, lookup};
 use crate::events::{Event, Sink};
+use crate::kernel::file::Flock;
 use crate::store::Store;
 use crate::volume::{
     self, Access, Backing, DriverOptions, Mount, MountOptions, Propagation, Relabel, Source, Volume, Volumes,
@@ -23,6 +24,8 @@ pub(super) struct Plan {
     pub(super) backings: Vec<(String, Backing)>,
     /// Volumes to make.
     missing: Vec<Volume>,
+    /// Keeps the volumes until the record of the container names them.
+    _lock: Option<Flock>,
 }
 
 impl Plan {
@@ -99,8 +102,16 @@ pub(super) fn complete(store: &Store, request: &mut CreateRequest, image: Option
         }
     }
     let table = Volumes::new(store.data());
-    let mut plan =
-        Plan { table, fresh: Vec::new(), anonymous: Vec::new(), backings: Vec::new(), missing: Vec::new() };
+    let uses_volumes = request.mounts.iter().any(|mount| matches!(mount.source, Source::Volume { .. }));
+    let lock = if uses_volumes { Some(table.keep()?) } else { None };
+    let mut plan = Plan {
+        table,
+        fresh: Vec::new(),
+        anonymous: Vec::new(),
+        backings: Vec::new(),
+        missing: Vec::new(),
+        _lock: lock,
+    };
     for mount in &mut request.mounts {
         let Source::Volume { name, .. } = &mut mount.source else { continue };
         let anonymous = name.is_none();

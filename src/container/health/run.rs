@@ -136,7 +136,9 @@ impl Containers {
         if health.log_destination == "events_logger" {
             event.health_log = serde_json::to_string(&outcome.entry).unwrap_or_default();
         }
-        self.events.emit(&[event]);
+        if self.events.wants_health() {
+            self.events.emit(&[event]);
+        }
         if record.lifecycle.sd_notify == SdNotify::Healthy {
             // The monitor tells systemd.
             self.nudge(&self.state(&record.id)?)?;

@@ -155,7 +155,7 @@ const SHM_SIZE: u64 = 65_536_000;
 
 impl HostConfig {
     pub(super) fn of(source: &Source<'_>, log_path: String) -> Self {
-        let Source { record, spec, request, config } = source;
+        let Source { record, spec, request, config, state: _ } = source;
         let process = spec.process().as_ref();
         let limits = limits(spec);
         let port_bindings = port_bindings(source);
@@ -235,7 +235,7 @@ impl HostConfig {
             oom_kill_disable: false,
             init: record.process.init,
             pids_limit: limits.pids,
-            ulimits: ulimits(spec),
+            ulimits: ulimits(source),
             cpu_count: 0,
             cpu_percent: 0,
             io_maximum_iops: 0,
@@ -450,8 +450,12 @@ fn devices(source: &Source<'_>) -> Vec<Device> {
     source.request.devices.iter().map(device).collect()
 }
 
-fn ulimits(spec: &Spec) -> Vec<Ulimit> {
-    let limits = spec.process().as_ref().and_then(|process| process.rlimits().as_ref());
+fn ulimits(source: &Source<'_>) -> Vec<Ulimit> {
+    if source.state.stored.is_none() && source.request.ulimits.as_ref().is_some_and(Vec::is_empty) {
+        // What nobody asked for is settled by the first start.
+        return Vec::new();
+    }
+    let limits = source.spec.process().as_ref().and_then(|process| process.rlimits().as_ref());
     // Go turns "unlimited" into -1.
     let number = |value: u64| i64::try_from(value).unwrap_or(-1);
     let mut ulimits: Vec<Ulimit> = limits

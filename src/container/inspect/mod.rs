@@ -182,7 +182,7 @@ impl Containers {
         let request: CreateRequest =
             read_json(&dir.join("request.json"), 1)?.ok_or_else(|| missing("request.json"))?;
         let sizes = size.then(|| self.size(&record)).transpose()?;
-        let source = Source { record: &record, spec: &spec, request: &request, config };
+        let source = Source { record: &record, spec: &spec, request: &request, config, state: &state };
         let log_path = self.log_path(&record).map_or(String::new(), |path| text(&path));
         let of_run_dir = |name: &str| text(&self.run_dir(&record.id).join(name));
         let etc =
@@ -251,6 +251,7 @@ struct Source<'a> {
     spec: &'a Spec,
     request: &'a CreateRequest,
     config: &'a Config,
+    state: &'a State,
 }
 
 fn text(path: &Path) -> String {

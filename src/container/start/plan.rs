@@ -1,15 +1,19 @@
 //! What the runtime has to do: from a container's files and those of the containers that it joins.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::{IPC_MOUNTS, Keeper};
 use crate::container::create::namespace::parse_cgroups;
-use crate::container::create::{Blueprint, CgroupMode, CreateRequest, Extras};
+use crate::container::create::{Blueprint, CgroupMode, CreateRequest, Extras, limits};
 use crate::container::lookup::read_json;
 use crate::container::{Error, Result, root};
 use crate::kernel;
+use crate::kernel::file::{self, Durability};
 use crate::kernel::idmap::{split_along, to_outside};
 use crate::runtime::cgroup::Split;
 use crate::runtime::plan::{Membership, UserNamespace};
@@ -26,6 +30,12 @@ impl Keeper {
         if let Some(path) = self.namespace_of(&self.record.namespaces.user, "user")? {
             // In the spec already: one that is made would need a mapping, and there is none.
             join_user_namespace(&mut spec, path);
+        }
+        if limits::clamp(&mut spec) {
+            // The caller may do less than whoever created the container.
+            let bytes = serde_json::to_vec(&spec).expect("a spec has only strings as keys");
+            let mode = Mode::RUSR | Mode::WUSR;
+            file::write_atomic(&self.dir, OsStr::new("spec.json"), &bytes, mode, Durability::None)?;
         }
         self.notifier.show(&mut spec);
         let root = root::source(store, &self.dir, &self.record.root)?;

@@ -1,5 +1,6 @@
-//! `rbox container cleanup`, `clone`, `exists`, `prune`: what is only under the noun.
+//! `rbox container checkpoint`, `restore`, `cleanup`, `clone`, `exists`, `prune`: what is only under the noun.
 
+pub mod checkpoint;
 pub mod cleanup;
 pub mod clone;
 

@@ -70,11 +70,12 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if verbose && format.is_some() {
         return Err(CommandError::new("cannot combine --format and --verbose flags"));
     }
-    if verbose {
-        return Err(CommandError::new("not supported yet: system df --verbose"));
-    }
     let containers = engine.containers()?;
     let listed = containers.list(&Default::default())?;
+    if verbose {
+        super::usage::print(ui, engine, &listed)?;
+        return Ok(ExitStatus::SUCCESS);
+    }
     let records: Vec<Record> = listed.iter().map(|listed| listed.record.clone()).collect();
     let mut all = 0;
     let mut active = 0;

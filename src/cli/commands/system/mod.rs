@@ -5,6 +5,7 @@ pub mod connection;
 pub mod df;
 pub mod prune;
 pub mod reset;
+mod usage;
 
 use std::collections::HashSet;
 use std::fs;

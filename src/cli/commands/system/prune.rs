@@ -121,10 +121,12 @@ impl Pruning<'_> {
     fn volumes(&mut self) -> Result<()> {
         let records = self.records()?;
         let table = volumes(self.engine)?;
+        let containers = self.engine.containers()?;
         let mut removed = Vec::new();
         for volume in table.list()?.into_iter().filter(|volume| links(volume, &records) == 0) {
             let size = tree_size(&table.data(&volume.name));
-            match table.remove(&volume.name) {
+            match containers.remove_volume(&volume.name, false, None) {
+                Err(crate::container::Error::Volume(crate::volume::Error::InUse { .. })) => {}
                 Ok(()) => {
                     self.bytes += size;
                     removed.push(volume.name);
