@@ -200,12 +200,7 @@ impl Containers {
             overlay.work = None;
             overlay.volatile = false;
         }
-        ns::unshare(NamespaceSet::EMPTY.with(Namespace::Mount))?;
-        mount::make_all(mount::SLAVE)?;
-        let root = runtime::mount_root(&source)?;
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::openat(&root, ".", flags, Mode::empty())
-            .map_err(|errno| kernel::Error::path("open", "/", errno).into())
+        root::mount_alone(&source)
     }
 }
 

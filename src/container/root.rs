@@ -1,12 +1,17 @@
 //! The root file system of a container, from its record to what the runtime mounts.
 
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 use super::record::Root;
 use super::{Error, Result};
 use crate::kernel::idmap::IdMaps;
-use crate::runtime::RootSource;
+use crate::kernel::ns::{self, Namespace, NamespaceSet};
+use crate::kernel::{self, mount};
 use crate::runtime::plan::Overlay;
+use crate::runtime::{self, RootSource};
 use crate::store::{Digest, RootMount, Store};
 
 /// The layers, lowest first.
@@ -35,6 +40,17 @@ pub(super) fn source(store: &Store, dir: &Path, root: &Root) -> Result<RootSourc
         }));
     }
     Ok(convert(store.root_mount(&layers(root)?, Some(&upper), Some(&work), &root.maps)?))
+}
+
+/// Mounts a root for this process alone, which has one thread and gets a mount namespace of its own; the directory is
+/// open for reading.
+pub(super) fn mount_alone(source: &RootSource) -> Result<OwnedFd> {
+    ns::unshare(NamespaceSet::EMPTY.with(Namespace::Mount))?;
+    mount::make_all(mount::SLAVE)?;
+    let root = runtime::mount_root(source)?;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::openat(&root, ".", flags, Mode::empty())
+        .map_err(|errno| kernel::Error::path("open", "/", errno).into())
 }
 
 /// The root file system of an image as it is, read-only.

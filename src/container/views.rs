@@ -6,12 +6,11 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::fs::{FileType, Stat};
 
 use super::files::{is_mount_point, unmount_at};
 use super::reserve::make_dir;
 use super::{Containers, Result, root};
-use crate::kernel::ns::{self, Namespace, NamespaceSet};
 use crate::kernel::path::RootDir;
 use crate::kernel::{self, mount};
 use crate::runtime;
@@ -26,13 +25,7 @@ pub type Changes = BTreeMap<PathBuf, Change>;
 /// # Errors
 /// When the root cannot be mounted.
 pub fn image_root(store: &Store, layers: &[Digest]) -> Result<OwnedFd> {
-    let source = root::of_image(store, layers)?;
-    ns::unshare(NamespaceSet::EMPTY.with(Namespace::Mount))?;
-    mount::make_all(mount::SLAVE)?;
-    let root = runtime::mount_root(&source)?;
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::openat(&root, ".", flags, Mode::empty())
-        .map_err(|errno| kernel::Error::path("open", "/", errno).into())
+    root::mount_alone(&root::of_image(store, layers)?)
 }
 
 impl Containers {
