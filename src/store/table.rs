@@ -57,7 +57,7 @@ impl Store {
             record.size +=
                 self.layer(&digest)?.ok_or_else(|| incomplete(&id, "layer", &digest))?.record().size;
         }
-        let table = self.table_exclusive()?;
+        let (_holders, table) = self.lock_to_replace(&id)?;
         // A layer that was there already may have lost its blob a moment ago; only push needs it.
         for layer in &mut record.layers {
             layer.blob = layer.blob.take().filter(|digest| self.has(Kind::Blob, digest));
@@ -67,9 +67,6 @@ impl Store {
                 return Err(incomplete(&id, if kind == Kind::Blob { "blob" } else { "layer" }, &digest));
             }
         }
-        let path = self.image_path(&id);
-        // Wait for runs that hold the record: they lock the file, and it is about to be replaced.
-        let _holders = exclusive_if_there(&path)?;
         if let Some(old) = self.image(&id)? {
             let known = old.manifest.into_iter().chain(old.manifests);
             let more: Vec<_> = known
@@ -181,6 +178,20 @@ impl Store {
         self.unlink_record(&table, "images", &format!("{id}.json"))?;
         removed.deleted = Some(id.clone());
         Ok(removed)
+    }
+
+    /// Waits for runs that hold the record of an image (they lock the file, and it is about to be replaced), and locks
+    /// the tables: in this order, as in [`Self::remove_image`].
+    fn lock_to_replace(&self, id: &ImageId) -> Result<(Option<Flock>, TableLock)> {
+        let path = self.image_path(id);
+        loop {
+            let holders = exclusive_if_there(&path)?;
+            let table = self.table_exclusive()?;
+            // It may have come, or gone and come again, before the tables were locked.
+            if holders.is_some() == path.exists() {
+                return Ok((holders, table));
+            }
+        }
     }
 
     /// Removes `name` where the image has others; nothing where it would go with its last one.

@@ -533,6 +533,26 @@ fn f19_who_holds_an_image_can_change_the_tables_while_it_is_being_removed() {
 }
 
 #[test]
+fn f19_who_holds_an_image_can_change_the_tables_while_it_is_brought_again() {
+    let scratch = Scratch::new("f19");
+    let store = scratch.store();
+    pull(&store);
+    let image = store.images().unwrap().remove(0).id;
+    let guard = store.hold_image(&image).unwrap();
+    std::thread::scope(|scope| {
+        let again = scope.spawn(|| pull(&store));
+        std::thread::sleep(Duration::from_millis(200));
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (store, image) = (&store, &image);
+        scope.spawn(move || sender.send(store.tag("localhost/added:1", image, None).is_ok()));
+        let tagged = receiver.recv_timeout(Duration::from_secs(5));
+        drop(guard);
+        assert_eq!(tagged, Ok(true), "each waits for the other");
+        again.join().unwrap();
+    });
+}
+
+#[test]
 fn s57_an_image_without_all_its_parts_is_refused() {
     let scratch = Scratch::new("s57");
     let store = scratch.store();
