@@ -16,7 +16,8 @@ use super::reserve::{make_dir, remove_dir};
 use super::state::ProcessRef;
 use super::{ContainerId, Containers, Error, Record, Result, Status};
 use crate::kernel::cap::CapabilitySet;
-use crate::kernel::file::{self, Durability};
+use crate::kernel::file::{self, Durability, Flock};
+use crate::kernel::ns::{self, Namespace};
 use crate::kernel::process::Pid;
 use crate::runtime::plan::Process;
 use crate::runtime::{ExecPlan, keeps_groups, process_from_spec};
@@ -82,7 +83,12 @@ impl Containers {
                     .to_owned(),
             });
         }
-        let state = self.state(&record.id)?;
+        let mut state = self.state(&record.id)?;
+        if state.pid().is_some_and(is_on_its_way) {
+            // Whoever starts it has the lock until the program runs.
+            drop(Flock::shared_existing(&self.dir(&record.id)));
+            state = self.state(&record.id)?;
+        }
         let not_running = || Error::WrongState {
             what: "can only create exec sessions on running containers".to_owned(),
             status: state.status,
@@ -170,6 +176,12 @@ impl Containers {
         running.sort();
         running
     }
+}
+
+/// Whether a first process has not executed its program yet: until then nobody can look into it.
+fn is_on_its_way(pid: i32) -> bool {
+    let name = Pid::from_raw(pid).map(|pid| ns::name_of(pid, Namespace::User));
+    matches!(name, Some(Err(error)) if error.errno() == Some(libc::EACCES))
 }
 
 /// Writes what says that `pid` runs.

@@ -294,13 +294,13 @@ fn accompany(
         hooks::run(&plan.hooks.prestart, &plan.identity, "creating", number(child.pid))?;
         hooks::run(&plan.hooks.create_runtime, &plan.identity, "creating", number(child.pid))?;
     }
-    // What the child says is the better reason: without it there is no network either.
-    let told = |error| protocol::pending_failure(channel).unwrap_or(Error::Host(error));
-    host.before_start(child.pid).map_err(told)?;
-    protocol::send_command(channel, Command::Enter)?;
-    host.entering(child.pid, cgroup).map_err(told)?;
+    // What the child says is the better reason: without it there is no network and nobody who listens.
+    let told = |error| protocol::pending_failure(channel).unwrap_or(error);
+    host.before_start(child.pid).map_err(Error::Host).map_err(told)?;
+    protocol::send_command(channel, Command::Enter).map_err(told)?;
+    host.entering(child.pid, cgroup).map_err(Error::Host).map_err(told)?;
     if until == Until::Program {
-        protocol::send_command(channel, Command::Start)?;
+        protocol::send_command(channel, Command::Start).map_err(told)?;
     }
     follow(channel, until)
 }

@@ -121,7 +121,7 @@ fn f18_images_that_are_pruned_while_they_are_used_are_whole_or_gone() {
     let load = format!("load -q -i {}", archive.display());
     env.ok(words(&load));
     chaos(&env, 4, 10, |dice| {
-        let name = ["a", "b", "c"][dice.roll(3)];
+        let name = ["u", "v", "w"][dice.roll(3)];
         words(&match dice.roll(9) {
             0 | 1 => load.clone(),
             2 => "system prune --all --force".to_owned(),
@@ -130,7 +130,7 @@ fn f18_images_that_are_pruned_while_they_are_used_are_whole_or_gone() {
             5 => format!("run --name {name} --replace --pull=never --network=none {IMAGE} touch /made"),
             6 => format!("commit -q {name} localhost/made-{name}"),
             7 => format!("run --rm --pull=never --network=none localhost/made-{name} ls /made"),
-            _ => "rm --force --ignore a".to_owned(),
+            _ => "rm --force --ignore u".to_owned(),
         })
     });
     // What is listed is whole.
@@ -147,7 +147,7 @@ fn f19_commands_at_once_on_containers_images_and_volumes_leave_nothing() {
     let load = format!("load -q -i {}", archive.display());
     env.ok(words(&load));
     chaos(&env, 4, 15, |dice| {
-        let name = ["a", "b"][dice.roll(2)];
+        let name = ["u", "v"][dice.roll(2)];
         let volume = ["v", "w"][dice.roll(2)];
         words(&match dice.roll(24) {
             0 | 1 => {
@@ -163,7 +163,7 @@ fn f19_commands_at_once_on_containers_images_and_volumes_leave_nothing() {
             7 => format!("rm -f -t 0 {name}"),
             8 => format!("rm -f -t 0 -v {name}"),
             9 => format!("rename {name} c"),
-            10 => "rename c a".to_owned(),
+            10 => "rename w u".to_owned(),
             11 => format!("exec {name} true"),
             12 => format!("logs {name}"),
             13 => format!("inspect {name}"),
