@@ -19,21 +19,20 @@ pub struct Page {
 /// The pages of the program, of each noun and of each command under its first name.
 #[must_use]
 pub fn pages(program: &str) -> Vec<Page> {
-    let mut nodes = vec![Node::Root];
-    for child in Node::Root.children().into_iter().filter(|child| !child.is_hidden()) {
-        match child {
-            Node::Help => {}
-            Node::Group(_) => {
-                nodes.push(child);
-                nodes.extend(
-                    child.children().into_iter().filter(|node| node.is_canonical() && !node.is_hidden()),
-                );
-            }
-            _ if child.is_canonical() => nodes.push(child),
-            _ => {}
-        }
-    }
+    let mut nodes = Vec::new();
+    collect(Node::Root, &mut nodes);
     nodes.into_iter().map(|node| page(node, program)).collect()
+}
+
+/// The nodes from here on that have a page.
+fn collect(node: Node, found: &mut Vec<Node>) {
+    if matches!(node, Node::Help) || node.is_hidden() || !node.is_canonical() {
+        return;
+    }
+    found.push(node);
+    for child in node.children() {
+        collect(child, found);
+    }
 }
 
 fn page(node: Node, program: &str) -> Page {

@@ -40,7 +40,7 @@ pub struct Name {
 
 impl Name {
     fn parse(text: &'static str) -> Self {
-        let (group, words) = match text.split_once(' ') {
+        let (group, words) = match text.rsplit_once(' ') {
             Some((group, words)) => (Some(group), words),
             None => (None, text),
         };
@@ -74,7 +74,7 @@ impl Node {
         if let Some((_, spec, index)) = command {
             return Some(Self::Command { spec, index });
         }
-        GROUPS.iter().find(|g| group.is_none() && g.name == word && !g.is_empty()).map(Self::Group)
+        groups(group).find(|group| group.word() == word).map(Self::Group)
     }
 
     /// Everything below this node, sorted by name.
@@ -89,9 +89,9 @@ impl Node {
             .filter(|(name, ..)| name.group == group)
             .map(|(_, spec, index)| Self::Command { spec, index })
             .collect();
+        found.extend(groups(group).map(Self::Group));
         if group.is_none() {
             found.push(Self::Help);
-            found.extend(GROUPS.iter().filter(|g| !g.is_empty()).map(Self::Group));
         }
         found.sort_by_key(|node| node.word());
         found
@@ -103,7 +103,7 @@ impl Node {
         match self {
             Self::Root => "",
             Self::Help => HELP,
-            Self::Group(group) => group.name,
+            Self::Group(group) => group.word(),
             Self::Command { spec, index } => Name::parse(spec.names[index]).word,
         }
     }
@@ -186,9 +186,23 @@ impl Node {
 }
 
 impl Group {
+    /// The noun, and those that it stands under before it.
+    fn split(&self) -> (Option<&'static str>, &'static str) {
+        self.name.rsplit_once(' ').map_or((None, self.name), |(parent, word)| (Some(parent), word))
+    }
+
+    fn word(&self) -> &'static str {
+        self.split().1
+    }
+
     fn is_empty(&self) -> bool {
         !names().any(|(name, ..)| name.group == Some(self.name))
     }
+}
+
+/// The nouns under another one, or at the top, that have commands.
+fn groups(parent: Option<&str>) -> impl Iterator<Item = &'static Group> {
+    GROUPS.iter().filter(move |group| group.split().0 == parent && !group.is_empty())
 }
 
 /// The program's own options for clap.

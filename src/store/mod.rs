@@ -12,6 +12,8 @@ mod find;
 mod gc;
 mod layer;
 mod lists;
+#[cfg(test)]
+mod name_tests;
 mod open;
 pub mod pack;
 pub mod place;

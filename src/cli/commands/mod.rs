@@ -70,7 +70,7 @@ pub enum Where {
 /// One row of the table.
 #[derive(Debug)]
 pub struct Spec {
-    /// Where the command stands: `name`, or `noun name`, each with `|alias`es.
+    /// Where the command stands: `name`, or `noun name` (nouns may stand under nouns), each with `|alias`es.
     pub names: &'static [&'static str],
     /// The user namespace it runs in.
     pub place: Where,
@@ -83,7 +83,7 @@ pub struct Spec {
 /// A noun that groups commands.
 #[derive(Debug)]
 pub struct Group {
-    /// The noun.
+    /// The noun; one that stands under another has both.
     pub name: &'static str,
     /// One line for the list of commands.
     pub about: &'static str,
@@ -100,11 +100,13 @@ pub static GROUPS: &[Group] = &[
     group("container", "Manage containers"),
     group("healthcheck", "Manage health checks on containers"),
     group("image", "Manage images"),
+    group("image trust", "Manage container image trust policy"),
     group("manifest", "Manipulate manifest lists and image indexes"),
     group("network", "Manage networks"),
     group("pod", "Manage pods"),
     group("secret", "Manage secrets"),
     group("system", "Manage the system"),
+    group("system connection", "Manage remote API service destinations"),
     group("volume", "Manage volumes"),
     Group { name: "internals", about: "What rbox calls itself with", hidden: true },
 ];
@@ -159,7 +161,8 @@ commands! {
     image::save: "save", "image save" => Caller;
     image::tag: "tag", "image tag" => Caller;
     image::tree: "image tree" => Caller;
-    image::trust: "image trust" => Caller;
+    image::trust::show: "image trust show" => Caller;
+    image::trust::set: "image trust set" => Caller;
     image::untag: "untag", "image untag" => Caller;
     info: "info", "system info" => Caller;
     init: "init", "container init" => Caller;
@@ -208,7 +211,7 @@ commands! {
     stats: "stats", "container stats" => Caller;
     stop: "stop", "container stop" => Caller;
     system::check: "system check" => User;
-    system::connection: "system connection" => Caller;
+    system::connection: "system connection list|ls" => Caller;
     system::df: "system df" => User;
     system::prune: "system prune" => User;
     system::reset: "system reset" => User;
