@@ -5,7 +5,9 @@
 //! `inspect` only: where one cannot be written, as on a full disk, the process runs without.
 
 use std::ffi::OsStr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustix::fs::Mode;
 use serde::Deserialize;
@@ -16,11 +18,14 @@ use super::reserve::{make_dir, remove_dir};
 use super::state::ProcessRef;
 use super::{ContainerId, Containers, Error, Record, Result, Status};
 use crate::kernel::cap::CapabilitySet;
-use crate::kernel::file::{self, Durability, Flock};
-use crate::kernel::ns::{self, Namespace};
+use crate::kernel::file::{self, Durability};
+use crate::kernel::poll;
 use crate::kernel::process::Pid;
 use crate::runtime::plan::Process;
-use crate::runtime::{ExecPlan, keeps_groups, process_from_spec};
+use crate::runtime::{self, ExecPlan, keeps_groups, process_from_spec};
+
+/// How long a first process may take from the moment that the state names it to its program.
+const LONGEST_WAY: Duration = Duration::from_secs(10);
 
 /// What to run in a container.
 #[derive(Debug, Clone, Default)]
@@ -83,23 +88,34 @@ impl Containers {
                     .to_owned(),
             });
         }
-        let mut state = self.state(&record.id)?;
-        if state.pid().is_some_and(is_on_its_way) {
-            // Whoever starts it has the lock until the program runs.
-            drop(Flock::shared_existing(&self.dir(&record.id)));
-            state = self.state(&record.id)?;
-        }
-        let not_running = || Error::WrongState {
-            what: "can only create exec sessions on running containers".to_owned(),
-            status: state.status,
-        };
-        let runs = matches!(state.status, Status::Running | Status::Stopping);
-        let init =
-            state.stored.as_ref().filter(|_| runs).map(|stored| stored.init).ok_or_else(not_running)?;
-        let target = init.open()?.ok_or_else(not_running)?;
-        let target_pid = Pid::from_raw(init.pid).ok_or_else(not_running)?;
+        let (target_pid, target) = self.running_process(record)?;
         let process = self.exec_process(record, request)?;
         Ok(ExecPlan { target, target_pid, process })
+    }
+
+    /// The first process of a running container.
+    fn running_process(&self, record: &Record) -> Result<(Pid, OwnedFd)> {
+        let deadline = Instant::now() + LONGEST_WAY;
+        loop {
+            let state = self.state(&record.id)?;
+            let not_running = || Error::WrongState {
+                what: "can only create exec sessions on running containers".to_owned(),
+                status: state.status,
+            };
+            let runs = matches!(state.status, Status::Running | Status::Stopping);
+            let init = state.stored.as_ref().filter(|_| runs).map(|stored| stored.init);
+            let init = init.ok_or_else(not_running)?;
+            let target = init.open()?.ok_or_else(not_running)?;
+            let pid = Pid::from_raw(init.pid).ok_or_else(not_running)?;
+            if !runtime::is_preparing(pid)? {
+                return Ok((pid, target));
+            }
+            if Instant::now() > deadline {
+                return Err(not_running());
+            }
+            // The end of a process can be waited for, its exec cannot.
+            poll::readable(target.as_fd(), Some(Duration::from_millis(1)))?;
+        }
     }
 
     /// The process: that of the container, with what the request changes.
@@ -176,12 +192,6 @@ impl Containers {
         running.sort();
         running
     }
-}
-
-/// Whether a first process has not executed its program yet: until then nobody can look into it.
-fn is_on_its_way(pid: i32) -> bool {
-    let name = Pid::from_raw(pid).map(|pid| ns::name_of(pid, Namespace::User));
-    matches!(name, Some(Err(error)) if error.errno() == Some(libc::EACCES))
 }
 
 /// Writes what says that `pid` runs.

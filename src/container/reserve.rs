@@ -47,10 +47,7 @@ impl Containers {
         if let Some(name) = name {
             check_name(name)?;
         }
-        let id = ContainerId::random()?;
-        let dir = self.dir(&id);
-        make_dir(&dir)?;
-        let lock = Flock::exclusive_existing(&dir)?;
+        let (id, dir, lock) = self.new_dir()?;
         let mut reservation =
             Reservation { id, name: String::new(), dir, containers: self.clone(), lock: Some(lock) };
         match name {
@@ -62,6 +59,21 @@ impl Containers {
         }
         name.unwrap_or_default().clone_into(&mut reservation.name);
         Ok(reservation)
+    }
+
+    /// Makes a directory, and locks it.
+    fn new_dir(&self) -> Result<(ContainerId, PathBuf, Flock)> {
+        loop {
+            let id = ContainerId::random()?;
+            let dir = self.dir(&id);
+            make_dir(&dir)?;
+            match Flock::exclusive_existing(&dir) {
+                Ok(lock) => return Ok((id, dir, lock)),
+                // Until it is locked it looks like that of a dead process, and may be cleared away.
+                Err(error) if error.io().kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 
     fn take_random_name(&self, id: &ContainerId) -> Result<String> {

@@ -298,12 +298,16 @@ pub fn execveat(program: impl AsFd, arguments: &CStringArray, environment: &CStr
 }
 
 /// What `/proc/PID/stat` says about a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stat {
+    /// What it calls itself, at most 15 bytes.
+    pub name: Vec<u8>,
     /// The letter of its state.
     pub state: u8,
     /// When it started, in clock ticks since boot.
     pub start_time: u64,
+    /// Whether it has executed a program since it was forked.
+    pub has_executed: bool,
 }
 
 /// Reads `/proc/PID/stat`.
@@ -314,12 +318,18 @@ pub fn stat(pid: Pid) -> Result<Stat> {
 }
 
 fn parse_stat(text: &[u8]) -> Option<Stat> {
+    /// `include/linux/sched.h`: forked but didn't exec.
+    const PF_FORKNOEXEC: u32 = 0x40;
     // The command name may hold blanks and brackets: the last `)` ends it.
     let end = text.iter().rposition(|&b| b == b')')?;
+    let start = text.iter().position(|&b| b == b'(')?;
+    let name = text.get(start + 1..end)?.to_vec();
     let mut fields = text.get(end + 2..)?.split(|&b| b == b' ');
     let state = *fields.next()?.first()?;
-    let start_time = std::str::from_utf8(fields.nth(18)?).ok()?.parse().ok()?;
-    Some(Stat { state, start_time })
+    let mut number = |skipped| std::str::from_utf8(fields.nth(skipped)?).ok()?.parse::<u64>().ok();
+    let flags = number(5)?;
+    let start_time = number(12)?;
+    Some(Stat { name, state, start_time, has_executed: flags & u64::from(PF_FORKNOEXEC) == 0 })
 }
 
 /// When `pid` started, in clock ticks since boot (field 22 of its stat): with
@@ -389,8 +399,10 @@ mod tests {
 
     #[test]
     fn stat_with_odd_command_names() {
-        let line = b"12 (a) b (c) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(parse_stat(line), Some(Stat { state: b'S', start_time: 4711 }));
+        let line = b"12 (a) b (c) S 1 2 3 4 5 64 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        let name = b"a) b (c".to_vec();
+        let stat = Stat { name, state: b'S', start_time: 4711, has_executed: false };
+        assert_eq!(parse_stat(line), Some(stat));
         assert_eq!(parse_stat(b"12"), None);
     }
 

@@ -21,11 +21,26 @@ use super::error::{Error, Result};
 use super::launch::{self, ExecPlan, Io};
 use super::stage::{self, Protection, Setup, StartSignal, Trees};
 
+/// How long the kernel may take from the moment that a process loses its namespaces to the one in which its end is told.
+const LONGEST_END: Duration = Duration::from_millis(100);
+
 /// Runs a further process in a running container, and returns once it runs.
 ///
 /// # Errors
 /// When the container is gone or the program cannot be run.
 pub fn exec(plan: &ExecPlan, io: Io) -> Result<Running> {
+    enter_and_run(plan, io).map_err(|error| match error {
+        // Namespaces without their first process fail with ENOMEM, EPERM, ESRCH: whatever it looks like, this is why.
+        Error::Kernel(_) | Error::Step { .. } | Error::ChildDied { .. }
+            if kernel::poll::readable(plan.target.as_fd(), Some(LONGEST_END)).unwrap_or(false) =>
+        {
+            Error::ChildDied { how: "the container is gone".to_owned() }
+        }
+        other => other,
+    })
+}
+
+fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
     let kinds = foreign_namespaces(plan.target_pid)?;
     let maps = maps_of(plan.target_pid)?;
     let needed = stage::is_needed(Some(&maps));
@@ -45,18 +60,8 @@ pub fn exec(plan: &ExecPlan, io: Io) -> Result<Running> {
     };
     let options =
         CloneOptions { cgroup: cgroup.as_ref().map(std::os::fd::AsFd::as_fd), ..CloneOptions::default() };
-    let child = launch::clone_beside(options, channel, setup, |setup| enter(plan, kinds, needed, setup));
-    match child.and_then(launch::finish_exec) {
-        // A pid namespace without its first process takes no other: whatever that looks like (ENOMEM), this is why.
-        Err(_) if kernel::poll::readable(plan.target.as_fd(), Some(Duration::ZERO)).unwrap_or(false) => {
-            Err(gone())
-        }
-        started => started,
-    }
-}
-
-fn gone() -> Error {
-    Error::ChildDied { how: "the container is gone".to_owned() }
+    let child = launch::clone_beside(options, channel, setup, |setup| enter(plan, kinds, needed, setup))?;
+    launch::finish_exec(child)
 }
 
 /// In the process in between.
@@ -84,11 +89,7 @@ fn foreign_namespaces(target: Pid) -> Result<NamespaceSet> {
     let own = rustix::process::getpid();
     let mut foreign = NamespaceSet::EMPTY;
     for kind in Namespace::ALL {
-        let theirs = ns::name_of(target, kind).map_err(|error| match error.errno() {
-            Some(libc::ENOENT | libc::ESRCH) => gone(),
-            _ => error.into(),
-        })?;
-        if theirs != ns::name_of(own, kind)? {
+        if ns::name_of(target, kind)? != ns::name_of(own, kind)? {
             foreign = foreign.with(kind);
         }
     }

@@ -5,15 +5,33 @@
 //! all, and stays non-dumpable: nobody in the container can open its
 //! executable or read its memory, which is a copy of the caller's.
 
+use std::ffi::CStr;
 use std::os::fd::AsFd;
 
 use crate::kernel::process::{self, CloneOptions, ExitStatus, Fork, Pid};
 use crate::kernel::signal::{self, SignalFd, SignalSet};
-use crate::kernel::{poll, prctl};
+use crate::kernel::{self, poll, prctl};
 
 use super::super::error::Result;
 use super::super::launch::Streams;
 use super::Stage;
+
+/// What the process calls itself.
+const NAME: &CStr = c"rbox-init";
+
+/// Whether the first process of a container still is the copy of rbox that prepares itself for the program. Nothing may
+/// join it: it could be at the host's root. A process that is gone prepares nothing.
+///
+/// # Errors
+/// When `/proc` cannot be read.
+pub fn is_preparing(first: Pid) -> kernel::Result<bool> {
+    let stat = match process::stat(first) {
+        Ok(stat) => stat,
+        Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    Ok(!stat.has_executed && stat.name != NAME.to_bytes())
+}
 
 impl Stage<'_> {
     /// Returns in the child, which goes on to the program.
@@ -48,9 +66,9 @@ impl Stage<'_> {
 fn run(program: Pid) -> i32 {
     // The program's ends of pipes are closed when the program closes them, not when we end.
     let _ = process::close_range(0, u32::MAX);
-    let _ = prctl::set_name(c"rbox-init");
+    let _ = prctl::set_name(NAME);
     // The copied command line names paths of the host.
-    let _ = prctl::set_command_line(b"rbox-init");
+    let _ = prctl::set_command_line(NAME.to_bytes());
     let Ok(signals) = SignalFd::new(&SignalSet::all()) else { return 125 };
     loop {
         if let Some(status) = reap(program) {

@@ -39,6 +39,7 @@ use super::steps::{self, Step};
 use super::{files, hooks};
 
 pub(super) use copy_up::fill;
+pub use init::is_preparing;
 pub use protect::resume;
 pub(super) use protect::{Protection, is_needed, read_only_executable};
 pub(super) use rootfs::mount_overlay;
