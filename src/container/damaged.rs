@@ -30,6 +30,9 @@ pub struct Damaged {
 /// How long a monitor may take to see that its container has ended.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long a monitor that has no state to write may take to end.
+const LONGEST_END: Duration = Duration::from_millis(500);
+
 /// How often processes are looked for: each may have forked before it was killed.
 const ROUNDS: u32 = 50;
 
@@ -64,9 +67,13 @@ impl Containers {
         let broken = |source| Error::Broken { id: id.to_string(), source: Box::new(source) };
         match self.record(id) {
             Err(error @ (Error::Damaged { .. } | Error::Newer { .. })) => Err(broken(error)),
-            Ok(None) if self.lives(id) => {
-                Err(broken(Error::Missing { path: self.dir(id).join("record.json") }))
-            }
+            // Read once more: it may have been made and started since.
+            Ok(None) if self.lives(id) => match self.record(id)? {
+                None if self.lives(id) => {
+                    Err(broken(Error::Missing { path: self.dir(id).join("record.json") }))
+                }
+                known => Ok(known),
+            },
             known => known,
         }
     }
@@ -96,7 +103,9 @@ impl Containers {
     pub(super) fn runs_unseen(&self, id: &ContainerId) -> bool {
         let meta = std::fs::metadata(self.dir(id).join("state.json"));
         let is_empty = meta.as_ref().map_or(true, |meta| meta.len() == 0);
-        is_empty && (self.monitor(id).is_some() || meta.is_ok() && !self.processes(id).is_empty())
+        // The monitor of a start that failed lets go of the lock before it ends.
+        let is_served = || self.monitor(id).is_some_and(|monitor| !ends_within(&monitor, LONGEST_END));
+        is_empty && (is_served() || meta.is_ok() && !self.processes(id).is_empty())
     }
 
     /// The processes whose root is that of container `id`.
@@ -191,6 +200,10 @@ impl Containers {
         let entries = std::fs::read_dir(&dir).into_iter().flatten().flatten();
         entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(points).collect()
     }
+}
+
+fn ends_within(process: &OwnedFd, limit: Duration) -> bool {
+    poll::readable(process.as_fd(), Some(limit)).unwrap_or(false)
 }
 
 fn kill(process: &OwnedFd) -> Result<()> {

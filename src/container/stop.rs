@@ -45,6 +45,20 @@ pub enum Stopped {
     },
 }
 
+/// One run of a container, from a start to its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    init: ProcessRef,
+}
+
+impl Run {
+    /// The run that a state tells of; none is that of no process.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        Self { init: state.stored.as_ref().map(|stored| stored.init).unwrap_or_default() }
+    }
+}
+
 /// How long a monitor may take to write down an exit before it is taken for stuck.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -62,7 +76,7 @@ impl Containers {
             state = self.settle(record, state)?;
         }
         let Some((stored, pidfd)) = self.open_init(&state)? else {
-            self.await_exit(record, Some(MONITOR_PATIENCE))?;
+            self.await_exit(record, Some(Run::of(&state)))?;
             return Ok(Stopped::Already);
         };
         let watched = stored.monitor.is_alive();
@@ -88,7 +102,7 @@ impl Containers {
             }
             self.kill_all(&stored, &pidfd)?;
         }
-        self.await_exit(record, Some(MONITOR_PATIENCE))?;
+        self.await_exit(record, Some(Run::of(&state)))?;
         self.tell(record, "stop");
         if !watched {
             return Err(Error::MonitorGone { id: record.id.to_string() });
@@ -156,7 +170,7 @@ impl Containers {
         }
         self.kill_all(&stored, &pidfd)?;
         self.tell(record, "kill");
-        self.await_exit(record, Some(MONITOR_PATIENCE))?;
+        self.await_exit(record, Some(Run::of(&state)))?;
         Ok(())
     }
 
@@ -190,12 +204,14 @@ impl Containers {
         Ok(())
     }
 
-    /// Waits until the exit is written down, and returns the state then. A monitor that does not get to it within
-    /// `patience` after the process has ended is ended as well: the container must not depend on it.
+    /// Waits until the exit is written down, and returns the state then: that of `run`, or without one that of
+    /// whatever run there is. Who ended a run does not wait for the end of the next one, which somebody else may start
+    /// at any moment. A monitor that does not get to it within [`MONITOR_PATIENCE`] after the process of `run` has
+    /// ended is ended as well: the container must not depend on it.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn await_exit(&self, record: &Record, patience: Option<Duration>) -> Result<Option<State>> {
+    pub fn await_exit(&self, record: &Record, run: Option<Run>) -> Result<Option<State>> {
         let mut deadline = None;
         loop {
             let state = match self.state(&record.id) {
@@ -208,13 +224,16 @@ impl Containers {
             }
             match (state.status, &state.stored) {
                 (status, Some(stored)) if status.is_alive() => {
+                    if run.is_some_and(|run| run.init != stored.init) {
+                        return Ok(Some(state));
+                    }
                     if let Some(pidfd) = stored.init.open()? {
                         poll::readable(pidfd.as_fd(), None)?;
                     }
                 }
                 (Status::Stopped, Some(stored)) if !state.restarts_later() => {
                     let now = Instant::now();
-                    let deadline = *deadline.get_or_insert_with(|| patience.map(|p| now + p));
+                    let deadline = *deadline.get_or_insert_with(|| run.map(|_| now + MONITOR_PATIENCE));
                     if deadline.is_some_and(|deadline| now >= deadline)
                         && let Some(monitor) = stored.monitor.open()?
                     {
@@ -243,7 +262,7 @@ impl Containers {
                 status: state.status,
             });
         }
-        self.await_exit(record, Some(MONITOR_PATIENCE))?;
+        self.await_exit(record, Some(Run::of(&state)))?;
         let _lock = self.lock(&record.id)?;
         if self.state(&record.id)?.status.is_alive() {
             // Started meanwhile: its own monitor takes care of it.

@@ -5,6 +5,7 @@ use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::session::{self, Attachment};
 use crate::cli::ui::Ui;
+use crate::container::stop::Run;
 use crate::container::{Containers, Record, Status};
 use crate::engine::Engine;
 use crate::monitor::client::Wanted;
@@ -125,7 +126,7 @@ fn is_running(containers: &Containers, record: &Record) -> Result<bool> {
         if state.restarts_later() {
             return Ok(true);
         }
-        containers.await_exit(record, Some(std::time::Duration::from_secs(5)))?;
+        containers.await_exit(record, Some(Run::of(&state)))?;
         return Ok(false);
     }
     Ok(state.status.is_alive() && state.status != Status::Initialized)
