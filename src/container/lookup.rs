@@ -1,8 +1,11 @@
 //! The table of containers: one directory each, found by id, unique id prefix, or name.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -10,6 +13,9 @@ use super::id::is_id_prefix;
 use super::{ContainerId, Error, Record, Result, State, record, state};
 use crate::events::Sink;
 use crate::kernel;
+
+const RECORD: &str = "record.json";
+const STATE: &str = "state.json";
 
 /// The user's containers.
 #[derive(Debug, Clone)]
@@ -99,7 +105,7 @@ impl Containers {
     /// # Errors
     /// When the record cannot be read or understood.
     pub fn record(&self, id: &ContainerId) -> Result<Option<Record>> {
-        read_json(&self.dir(id).join("record.json"), record::VERSION)
+        read_json(&self.dir(id).join(RECORD), record::VERSION)
     }
 
     /// Why a file of a container is not there: the container was removed just now, or it is damaged.
@@ -117,13 +123,54 @@ impl Containers {
     /// # Errors
     /// When the state cannot be read or understood.
     pub fn state(&self, id: &ContainerId) -> Result<State> {
+        let stored = read_json(&self.dir(id).join(STATE), state::VERSION)?;
+        self.judge(id, stored)
+    }
+
+    fn judge(&self, id: &ContainerId, stored: Option<state::Stored>) -> Result<State> {
         let dir = self.dir(id);
-        let path = dir.join("state.json");
-        let stored: Option<state::Stored> = read_json(&path, state::VERSION)?;
         if stored.is_none() && self.has_lost_state(id) {
-            return Err(Error::Missing { path });
+            return Err(Error::Missing { path: dir.join(STATE) });
         }
         state::judge(&dir, stored)
+    }
+}
+
+/// Reads the files of many containers one after the other: the way to their directories is walked once, and one buffer
+/// serves for all.
+pub(super) struct Files<'a> {
+    containers: &'a Containers,
+    dir: Option<OwnedFd>,
+    text: Vec<u8>,
+}
+
+impl<'a> Files<'a> {
+    pub(super) fn new(containers: &'a Containers) -> Self {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = rustix::fs::open(containers.data.join("containers"), flags, Mode::empty()).ok();
+        Self { containers, dir, text: Vec::new() }
+    }
+
+    /// As [`Containers::record`].
+    pub(super) fn record(&mut self, id: &ContainerId) -> Result<Option<Record>> {
+        self.read(id, RECORD, record::VERSION)
+    }
+
+    /// As [`Containers::state_or_unknown`].
+    pub(super) fn state_or_unknown(&mut self, id: &ContainerId) -> State {
+        let stored = self.read(id, STATE, state::VERSION);
+        let state = stored.and_then(|stored| self.containers.judge(id, stored));
+        state.unwrap_or_else(|_| State::unknown(self.containers.dir(id)))
+    }
+
+    fn read<T: DeserializeOwned>(&mut self, id: &ContainerId, name: &str, known: u32) -> Result<Option<T>> {
+        let path = || self.containers.dir(id).join(name);
+        let Some(dir) = &self.dir else { return read_json(&path(), known) };
+        match kernel::file::read_record_at(dir, &format!("{id}/{name}"), &mut self.text) {
+            Ok(()) => parse_json(&self.text, known, path),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+            Err(e) => Err(kernel::Error::path("read", path(), e).into()),
+        }
     }
 }
 
@@ -139,11 +186,19 @@ pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>> {
 /// Reads a record of at most version `known`. A file without a byte in it, or with zeros only, counts as missing:
 /// that is what a power cut leaves of one that was never synced.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path, known: u32) -> Result<Option<T>> {
+    let Some(bytes) = read_optional(path)? else { return Ok(None) };
+    parse_json(&bytes, known, || path.to_owned())
+}
+
+fn parse_json<T: DeserializeOwned>(
+    bytes: &[u8],
+    known: u32,
+    path: impl Fn() -> PathBuf,
+) -> Result<Option<T>> {
     #[derive(Deserialize)]
     struct Version {
         version: Option<u32>,
     }
-    let Some(bytes) = read_optional(path)? else { return Ok(None) };
     if bytes.iter().all(|&byte| byte == 0) {
         return Ok(None);
     }
@@ -152,13 +207,13 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, known: u32) -> Result<
     let version = if bytes.starts_with(format!("{{\"version\":{known},").as_bytes()) {
         None
     } else {
-        serde_json::from_slice::<Version>(&bytes).ok().and_then(|found| found.version)
+        serde_json::from_slice::<Version>(bytes).ok().and_then(|found| found.version)
     };
     if let Some(found) = version.filter(|&found| found > known) {
-        return Err(Error::Newer { path: path.to_owned(), found, known });
+        return Err(Error::Newer { path: path(), found, known });
     }
-    match serde_json::from_slice(&bytes) {
+    match serde_json::from_slice(bytes) {
         Ok(value) => Ok(Some(value)),
-        Err(source) => Err(Error::Damaged { path: path.to_owned(), source }),
+        Err(source) => Err(Error::Damaged { path: path(), source }),
     }
 }

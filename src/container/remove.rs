@@ -101,7 +101,7 @@ impl Containers {
     /// The state, or "unknown" where its file is damaged: that must not keep anybody from removing it.
     #[must_use]
     pub fn state_or_unknown(&self, id: &ContainerId) -> State {
-        self.state(id).unwrap_or(State { status: Status::Unknown, stored: None, dir: self.dir(id) })
+        self.state(id).unwrap_or_else(|_| State::unknown(self.dir(id)))
     }
 
     /// Takes the container out of the table; returns the directory that is left to be removed.

@@ -142,6 +142,11 @@ pub struct State {
 }
 
 impl State {
+    /// That of a container whose files cannot be understood.
+    pub(super) fn unknown(dir: PathBuf) -> Self {
+        Self { status: Status::Unknown, stored: None, dir }
+    }
+
     /// Whether the user asked for the stop.
     #[must_use]
     pub fn stopped_by_user(&self) -> bool {

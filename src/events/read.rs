@@ -99,10 +99,7 @@ impl Reader {
             self.file = self.reopen()?;
             return Ok(self.file.is_some());
         };
-        let mut piece = vec![0; 64 * 1024];
-        let n = file.read(&mut piece).map_err(|e| error(&self.path, e))?;
-        if n > 0 {
-            self.rest.push(&piece[..n]);
+        if self.rest.fill(|piece| file.read(piece)).map_err(|e| error(&self.path, e))? > 0 {
             return Ok(true);
         }
         if file.metadata().map_err(|e| error(&self.path, e))?.nlink() > 0 {

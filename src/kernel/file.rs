@@ -137,6 +137,22 @@ pub fn read_small_at(dir: impl AsFd, path: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
+/// Reads a record below an open directory into `text`. A regular file ends where a call reads less than there was room
+/// for, so that most records take one call.
+pub fn read_record_at(dir: impl AsFd, path: &str, text: &mut Vec<u8>) -> std::result::Result<(), Errno> {
+    let fd = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    text.clear();
+    loop {
+        text.reserve(4096);
+        let room = text.capacity() - text.len();
+        match rustix::io::read(&fd, rustix::buffer::spare_capacity(text)) {
+            Ok(n) if n < room => return Ok(()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// Makes the entries of a directory durable.
 pub fn sync_dir(dir: BorrowedFd<'_>, label: &Path) -> Result<()> {
     match rustix::fs::fsync(dir) {

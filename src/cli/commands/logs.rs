@@ -8,8 +8,8 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::cli::units::parse_input_time;
 use crate::config::zone;
-use crate::container::logs::{Follower, LogLine, LogOptions, LogReader};
-use crate::container::{Containers, Status};
+use crate::container::logs::{Follower, LogLine, LogOptions, LogReader, LogTime};
+use crate::container::{Containers, Record, Status};
 use crate::engine::Engine;
 use crate::monitor::protocol::Stream;
 
@@ -79,7 +79,8 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         timestamps: args.timestamps,
         color: args.color,
     };
-    let mut printer = Printer { ui, style, open: vec![[false; 2]; readers.len()] };
+    let open = vec![[false; 2]; readers.len()];
+    let mut printer = Printer { ui, style, open, ready: Vec::new(), stream: Stream::Stdout };
     if args.follow {
         follow(&mut printer, &containers, readers)?;
     } else {
@@ -146,38 +147,56 @@ struct Printer<'a> {
     style: Style,
     /// By container and stream: the line that was begun is not ended yet.
     open: Vec<[bool; 2]>,
+    /// Lines of one stream that are not written yet: a call for each would cost most of the time.
+    ready: Vec<u8>,
+    stream: Stream,
 }
+
+/// So much is written at once.
+const READY: usize = 128 * 1024;
 
 impl Printer<'_> {
     fn print_all(&mut self, number: usize, reader: &mut LogReader) -> Result<()> {
-        while let Some(line) = reader.next_line()? {
-            self.print(number, reader, line)?;
+        let read = reader.each(|record, line| self.print(number, record, &line));
+        self.write()?;
+        read
+    }
+
+    fn print(&mut self, number: usize, record: &Record, line: &LogLine<'_>) -> Result<()> {
+        if self.ready.len() >= READY || self.stream != line.stream {
+            self.write()?;
+            self.stream = line.stream;
+        }
+        let open = &mut self.open[number][usize::from(line.stream == Stream::Stderr)];
+        if !*open && self.style.has_prefix() {
+            let prefix = self.style.prefix(number, record, &line.time);
+            self.ready.extend_from_slice(prefix.as_bytes());
+        }
+        *open = !line.whole;
+        self.ready.extend_from_slice(&line.text);
+        if line.whole {
+            self.ready.push(b'\n');
         }
         Ok(())
     }
 
-    fn print(&mut self, number: usize, reader: &LogReader, line: LogLine) -> Result<()> {
-        let LogLine { time, stream, whole, mut text } = line;
-        let open = &mut self.open[number][usize::from(stream == Stream::Stderr)];
-        if !*open {
-            let mut prefix = self.style.prefix(number, reader, time).into_bytes();
-            prefix.append(&mut text);
-            text = prefix;
+    fn write(&mut self) -> Result<()> {
+        match self.stream {
+            Stream::Stdout => self.ui.data_bytes(&self.ready)?,
+            Stream::Stderr if self.ready.is_empty() => {}
+            Stream::Stderr => self.ui.error_bytes(&self.ready)?,
         }
-        *open = !whole;
-        if whole {
-            text.push(b'\n');
-        }
-        match stream {
-            Stream::Stdout => self.ui.data_bytes(&text),
-            Stream::Stderr => self.ui.error_bytes(&text),
-        }
+        self.ready.clear();
+        Ok(())
     }
 }
 
 impl Style {
-    fn prefix(&self, number: usize, reader: &LogReader, time: Timestamp) -> String {
-        let record = &reader.record;
+    fn has_prefix(self) -> bool {
+        self.several || self.names || self.timestamps
+    }
+
+    fn prefix(self, number: usize, record: &Record, time: &LogTime<'_>) -> String {
         let mut prefix = match (self.names, self.several) {
             (true, _) => record.name.clone(),
             (false, true) => record.id.short().to_owned(),
@@ -190,7 +209,9 @@ impl Style {
         if !prefix.is_empty() {
             prefix.push(' ');
         }
-        if self.timestamps {
+        if self.timestamps
+            && let Some(time) = time.get()
+        {
             let zoned = time.to_zoned(zone::local());
             let offset = if zoned.offset().seconds() == 0 {
                 "Z".to_owned()

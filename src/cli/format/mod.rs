@@ -72,7 +72,12 @@ impl Template {
     /// Fails with Go's text, and a hint at the fields there are.
     pub fn execute(&self, data: &Value) -> Result<String> {
         let mut text = String::new();
-        execute::execute(&self.tree, data, &mut text).map(|()| text).map_err(|error| {
+        self.execute_into(data, &mut text).map(|()| text)
+    }
+
+    /// The same, behind what is in `text` already.
+    fn execute_into(&self, data: &Value, text: &mut String) -> Result<()> {
+        execute::execute(&self.tree, data, text).map_err(|error| {
             let wanted =
                 error.message.rsplit_once("evaluate field ").and_then(|(_, rest)| rest.split(' ').next());
             let hint = wanted.and_then(|wanted| fields_hint(wanted, &error.candidates));
@@ -207,12 +212,23 @@ impl<'a> List<'a> {
     /// # Errors
     /// Fails on a template that is not valid or names an unknown field.
     pub fn print<T: Serialize>(&self, ui: &mut Ui, rows: &[T]) -> Result<()> {
-        let template = self.format.map_or(self.row, |format| format.strip_prefix("table ").unwrap_or(format));
-        let data = match only_fields(template) {
-            Some(names) => Value::list(rows.iter().map(|row| Value::of_named(row, &names))),
-            None => Value::of(rows),
+        self.print_each(ui, rows)
+    }
+
+    /// The same for rows that are made while they are printed: of a thousand, only one is there at a time.
+    ///
+    /// # Errors
+    /// Fails on a template that is not valid or names an unknown field.
+    pub fn print_each<T: Serialize>(&self, ui: &mut Ui, rows: impl IntoIterator<Item = T>) -> Result<()> {
+        let text = self.format.map_or(self.row, |format| format.strip_prefix("table ").unwrap_or(format));
+        let text = match only_fields(text) {
+            Some(names) => {
+                let rows = rows.into_iter().map(|row| Value::list([Value::of_named(&row, &names)]));
+                self.render_parts(rows)?
+            }
+            None => self.render(&Value::list(rows.into_iter().map(|row| Value::of(&row))))?,
         };
-        ui.text(&self.render(&data)?)
+        ui.text(&text)
     }
 
     /// The text that [`Self::print`] prints.
@@ -220,7 +236,27 @@ impl<'a> List<'a> {
     /// # Errors
     /// Fails on a template that is not valid or names an unknown field.
     pub fn render(&self, rows: &Value) -> Result<String> {
-        let (template, is_table) = match self.format {
+        self.render_parts([rows.clone()])
+    }
+
+    /// The same for several lists of rows, one after the other.
+    fn render_parts(&self, parts: impl IntoIterator<Item = Value>) -> Result<String> {
+        let (template, is_table) = self.template()?;
+        let mut parts = parts.into_iter().peekable();
+        let mut text = String::new();
+        if is_table && !self.no_heading {
+            let heading = self.heading(parts.peek().unwrap_or(&Value::Nil));
+            template.execute_into(&Value::list([heading]), &mut text)?;
+        }
+        for rows in parts {
+            template.execute_into(&rows, &mut text)?;
+        }
+        Ok(if is_table { table::align(&text) } else { text })
+    }
+
+    /// The template, and whether its cells are aligned.
+    fn template(&self) -> Result<(Template, bool)> {
+        Ok(match self.format {
             None => {
                 (Template::parse(self.name, &format!("{{{{range .}}}}{}\n{{{{end -}}}}", self.row))?, true)
             }
@@ -234,13 +270,7 @@ impl<'a> List<'a> {
                 let normalised = enforce_range(&with_newline(unescape(format)));
                 (Template::parse_user(self.name, &normalised, &enforce_range(format))?, false)
             }
-        };
-        let mut text = String::new();
-        if is_table && !self.no_heading {
-            text.push_str(&template.execute(&Value::list([self.heading(rows)]))?);
-        }
-        text.push_str(&template.execute(rows)?);
-        Ok(if is_table { table::align(&text) } else { text })
+        })
     }
 
     /// A row that holds the headers. Fields that no row shows are known from the

@@ -332,8 +332,13 @@ impl<'n> ser::Serializer for Serializer<'n> {
         Ok(Entries { entries: Vec::new(), only: self.only, key: None, kind })
     }
 
-    fn serialize_struct(self, name: &'static str, _: usize) -> Result<Entries<'n>> {
-        Ok(Entries { entries: Vec::new(), only: self.only, key: None, kind: Kind::Struct(name) })
+    fn serialize_struct(self, name: &'static str, fields: usize) -> Result<Entries<'n>> {
+        Ok(Entries {
+            entries: Vec::with_capacity(fields),
+            only: self.only,
+            key: None,
+            kind: Kind::Struct(name),
+        })
     }
 
     fn serialize_struct_variant(

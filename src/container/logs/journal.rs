@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{LogLine, LogOptions};
+use super::{LogLine, LogOptions, LogTime};
 use crate::container::{Error, Record, Result};
 use crate::monitor::protocol::Stream;
 
@@ -25,7 +25,7 @@ pub(super) struct JournalReader {
     /// The place after the last entry.
     cursor: Option<String>,
     asked: Option<Instant>,
-    lines: VecDeque<LogLine>,
+    lines: VecDeque<LogLine<'static>>,
 }
 
 impl JournalReader {
@@ -41,7 +41,7 @@ impl JournalReader {
     }
 
     /// The next entry that is there.
-    pub(super) fn next_line(&mut self) -> Result<Option<LogLine>> {
+    pub(super) fn next_line(&mut self) -> Result<Option<LogLine<'static>>> {
         if let Some(line) = self.lines.pop_front() {
             return Ok(Some(line));
         }
@@ -110,7 +110,7 @@ impl Drop for JournalReader {
 }
 
 /// Reads an entry of `journalctl --output=json`.
-fn parse(entry: &Value) -> Option<LogLine> {
+fn parse(entry: &Value) -> Option<LogLine<'static>> {
     let micros: i64 = entry["__REALTIME_TIMESTAMP"].as_str()?.parse().ok()?;
     let text = match &entry["MESSAGE"] {
         Value::String(text) => text.clone().into_bytes(),
@@ -121,10 +121,10 @@ fn parse(entry: &Value) -> Option<LogLine> {
         _ => Vec::new(),
     };
     Some(LogLine {
-        time: Timestamp::from_microsecond(micros).ok()?,
+        time: LogTime::Known(Timestamp::from_microsecond(micros).ok()?),
         stream: if entry["PRIORITY"] == "3" { Stream::Stderr } else { Stream::Stdout },
         whole: entry["CONTAINER_PARTIAL_MESSAGE"] != "true",
-        text,
+        text: text.into(),
     })
 }
 
@@ -139,10 +139,10 @@ mod tests {
             "CONTAINER_PARTIAL_MESSAGE": "true",
         });
         let line = parse(&entry).unwrap();
-        assert_eq!((line.stream, line.whole, line.text.as_slice()), (Stream::Stderr, false, &b"hi"[..]));
-        assert_eq!(line.time.as_microsecond(), 1_700_000_000_123_456);
+        assert_eq!((line.stream, line.whole, &*line.text), (Stream::Stderr, false, &b"hi"[..]));
+        assert_eq!(line.time.get().map(Timestamp::as_microsecond), Some(1_700_000_000_123_456));
         let bytes = serde_json::json!({"__REALTIME_TIMESTAMP": "1", "MESSAGE": [255, 10], "PRIORITY": "6"});
-        assert_eq!(parse(&bytes).unwrap().text, [255, 10]);
+        assert_eq!(&*parse(&bytes).unwrap().text, [255, 10]);
         assert!(parse(&serde_json::json!({"MESSAGE": "x"})).is_none());
     }
 }

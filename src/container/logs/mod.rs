@@ -3,6 +3,7 @@
 mod journal;
 mod target;
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{Cursor, Read, Seek, SeekFrom};
@@ -34,17 +35,59 @@ pub struct LogOptions {
     pub tail: Option<u64>,
 }
 
+/// What becomes of a line.
+enum Verdict {
+    Wanted,
+    PassedOver,
+    /// Neither this one nor any after it is wanted.
+    Last,
+}
+
+impl LogOptions {
+    fn judge(&self, line: &LogLine<'_>) -> Verdict {
+        if self.since.is_none() && self.until.is_none() {
+            return Verdict::Wanted;
+        }
+        let Some(time) = line.time.get() else { return Verdict::PassedOver };
+        match () {
+            () if self.since.is_some_and(|since| time < since) => Verdict::PassedOver,
+            () if self.until.is_some_and(|until| time > until) => Verdict::Last,
+            () => Verdict::Wanted,
+        }
+    }
+}
+
 /// A line of a log, or the beginning of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogLine {
+pub struct LogLine<'a> {
     /// When it was written.
-    pub time: Timestamp,
+    pub time: LogTime<'a>,
     /// Which stream it belongs to.
     pub stream: Stream,
     /// Whether the line ends here.
     pub whole: bool,
     /// The text without its newline.
-    pub text: Vec<u8>,
+    pub text: Cow<'a, [u8]>,
+}
+
+/// A point in time, which most readers of a log never look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTime<'a> {
+    /// As it is in the file.
+    Text(Cow<'a, str>),
+    /// Known already.
+    Known(Timestamp),
+}
+
+impl LogTime<'_> {
+    /// The time, `None` where the text is none: the line is damaged then.
+    #[must_use]
+    pub fn get(&self) -> Option<Timestamp> {
+        match self {
+            Self::Text(text) => text.parse().ok(),
+            Self::Known(time) => Some(*time),
+        }
+    }
 }
 
 /// An older file of a log: plain, or its unpacked content.
@@ -153,48 +196,54 @@ impl LogReader {
         Ok(())
     }
 
-    /// Takes the next line that is there and wanted.
+    /// Gives all lines that are there and wanted to `take`.
     ///
     /// # Errors
-    /// When the log cannot be read.
-    pub fn next_line(&mut self) -> Result<Option<LogLine>> {
-        while !self.done {
-            let line = match &mut self.journal {
-                Some(journal) => journal.next_line()?,
-                None => {
-                    let Some(line) = self.next_raw()? else { return Ok(None) };
-                    let Some(line) = parse(self.format, &line) else { continue };
-                    Some(line)
-                }
-            };
-            let Some(line) = line else { return Ok(None) };
-            if self.options.since.is_some_and(|since| line.time < since) {
-                continue;
-            }
-            if self.options.until.is_some_and(|until| line.time > until) {
-                self.done = true;
-                break;
-            }
-            return Ok(Some(line));
+    /// When the log cannot be read, and what `take` fails with.
+    pub fn each<E: From<Error>>(
+        &mut self,
+        mut take: impl FnMut(&Record, LogLine<'_>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        if self.journal.is_some() {
+            return self.each_entry(take);
         }
-        Ok(None)
+        while !self.done {
+            let Some(range) = self.rest.next_range() else {
+                if !self.fill()? {
+                    break;
+                }
+                continue;
+            };
+            let Some(line) = parse(self.format, self.rest.line(range)) else { continue };
+            match self.options.judge(&line) {
+                Verdict::Wanted => take(&self.record, line)?,
+                Verdict::PassedOver => {}
+                Verdict::Last => self.done = true,
+            }
+        }
+        Ok(())
     }
 
-    /// The next line as it is in the file.
-    fn next_raw(&mut self) -> Result<Option<Vec<u8>>> {
-        loop {
-            if let Some(line) = self.rest.next_line() {
-                return Ok(Some(line));
-            }
-            if !self.fill()? {
-                return Ok(None);
+    /// The same for the journal.
+    fn each_entry<E: From<Error>>(
+        &mut self,
+        mut take: impl FnMut(&Record, LogLine<'_>) -> std::result::Result<(), E>,
+    ) -> std::result::Result<(), E> {
+        while !self.done
+            && let Some(journal) = &mut self.journal
+            && let Some(line) = journal.next_line()?
+        {
+            match self.options.judge(&line) {
+                Verdict::Wanted => take(&self.record, line)?,
+                Verdict::PassedOver => {}
+                Verdict::Last => self.done = true,
             }
         }
+        Ok(())
     }
 
     /// Reads more; `false` when there is nothing more now.
     fn fill(&mut self) -> Result<bool> {
-        let mut piece = vec![0; 64 * 1024];
         loop {
             let reading_older = !self.older.is_empty();
             let file: &mut dyn Read = match (self.older.front_mut(), &mut self.file) {
@@ -208,9 +257,8 @@ impl LogReader {
                     continue;
                 }
             };
-            let n = file.read(&mut piece).map_err(|e| kernel::Error::path("read", &self.path, e))?;
-            if n > 0 {
-                self.rest.push(&piece[..n]);
+            let read = self.rest.fill(|piece| file.read(piece));
+            if read.map_err(|e| kernel::Error::path("read", &self.path, e))? > 0 {
                 return Ok(true);
             }
             if reading_older {
@@ -327,9 +375,9 @@ fn inode(file: Option<&File>) -> u64 {
 }
 
 /// Reads a line of the file.
-fn parse(format: Format, line: &[u8]) -> Option<LogLine> {
+fn parse(format: Format, line: &[u8]) -> Option<LogLine<'_>> {
     let Line { time, stream, whole, text } = format.parse(line)?;
-    Some(LogLine { time: time.parse().ok()?, stream, whole, text: text.into_owned() })
+    Some(LogLine { time: LogTime::Text(time), stream, whole, text })
 }
 
 /// Waits for more lines of several logs.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use self::row::{Json, Row};
+use self::row::Json;
 use crate::cli::args::containers::parse_filters;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
@@ -132,9 +132,11 @@ fn check(args: &Args) -> Result<()> {
 }
 
 fn print(ui: &mut Ui, containers: &Containers, args: &Args) -> Result<()> {
-    let (listed, unreadable) = find(containers, args)?;
+    let (mut rows, unreadable) = find(containers, args)?;
     let now = Timestamp::now();
-    let mut rows = listed.iter().map(|one| record(containers, one, args)).collect::<Result<Vec<_>>>()?;
+    if args.size {
+        measure(containers, &mut rows)?;
+    }
     if args.all && args.filter.is_empty() {
         rows.extend(damaged(ui, containers, unreadable));
     }
@@ -153,8 +155,7 @@ fn print(ui: &mut Ui, containers: &Containers, args: &Args) -> Result<()> {
         }
         return Ok(());
     }
-    let table: Vec<Row<'_>> = rows.iter().map(|row| row.to_row(now, args.no_trunc)).collect();
-    list.print(ui, &table)
+    list.print_each(ui, rows.iter().map(|row| row.to_row(now, args.no_trunc)))
 }
 
 fn row_template(args: &Args) -> &'static str {
@@ -177,17 +178,32 @@ fn row_template(args: &Args) -> &'static str {
     }
 }
 
-fn find(containers: &Containers, args: &Args) -> Result<(Vec<Listed>, Vec<ContainerId>)> {
+fn find(containers: &Containers, args: &Args) -> Result<(Vec<Entry>, Vec<ContainerId>)> {
     let filters = parse_filters(&args.filter, containers)?;
-    let (mut listed, unreadable) = containers.survey(&filters)?;
     let last = if args.latest { 1 } else { usize::try_from(args.last).unwrap_or(0) };
-    if !args.all && last == 0 && !filters.names_status() {
-        listed.retain(|one| Containers::is_shown_by_default(&one.state));
-    }
+    let every = args.all || last > 0 || filters.names_status();
+    let (found, unreadable) = containers.survey(&filters, |listed| {
+        (every || Containers::is_shown_by_default(&listed.state))
+            .then(|| Entry::new(containers, listed, args.ns))
+    })?;
+    let mut found: Vec<_> = found.into_iter().flatten().collect();
     if last > 0 {
-        listed.drain(..listed.len().saturating_sub(last));
+        found.drain(..found.len().saturating_sub(last));
     }
-    Ok((listed, unreadable))
+    Ok((found, unreadable))
+}
+
+/// Adds the sizes.
+fn measure(containers: &Containers, rows: &mut [Entry]) -> Result<()> {
+    for row in rows {
+        let id = ContainerId::parse(&row.id);
+        // One that was removed meanwhile has none.
+        if let Some(record) = id.and_then(|id| containers.record(&id).transpose()).transpose()? {
+            let (rw_size, root_fs_size) = containers.size(&record)?;
+            row.size = Some(Size { root_fs_size, rw_size });
+        }
+    }
+    Ok(())
 }
 
 fn sort(records: &mut [Entry], by: Option<&str>) {
@@ -256,41 +272,38 @@ struct Entry {
 /// Go's zero time in seconds, for "never".
 const NEVER: i64 = -62_135_596_800;
 
-fn record(containers: &Containers, listed: &Listed, args: &Args) -> Result<Entry> {
-    let Listed { record, state } = listed;
-    let stored = state.stored.as_ref();
-    let seconds = |time: Option<crate::container::Time>| time.map_or(NEVER, |time| time.0.as_second());
-    let exited = matches!(state.status, Status::Exited | Status::Stopped);
-    let pid = state.pid().unwrap_or(0);
-    Ok(Entry {
-        auto_remove: record.lifecycle.auto_remove,
-        command: record.process.args.clone(),
-        created: record.created.0,
-        cid_file: record.lifecycle.cid_file.as_ref().map_or(String::new(), |p| p.display().to_string()),
-        exited,
-        exited_at: seconds(stored.and_then(|stored| stored.finished)),
-        exit_code: state.exit_code(),
-        exposed: exposed(&record.network),
-        health: containers.health_status(record),
-        id: record.id.to_string(),
-        image: record.root.image_name.clone(),
-        image_id: record.root.image_id.clone(),
-        labels: record.labels.clone(),
-        mounts: record.mounts.iter().map(|mount| mount.destination.clone()).collect(),
-        name: record.name.clone(),
-        namespaces: if args.ns && pid > 0 { Namespaces::of(pid) } else { Namespaces::default() },
-        networks: networks(&record.network.mode),
-        pid,
-        ports: record.network.ports.clone(),
-        restarts: stored.map_or(0, |stored| stored.restarts),
-        size: args
-            .size
-            .then(|| containers.size(record))
-            .transpose()?
-            .map(|(rw, root)| Size { root_fs_size: root, rw_size: rw }),
-        started_at: seconds(stored.and_then(|stored| stored.started)),
-        state: state.status.as_str(),
-    })
+impl Entry {
+    fn new(containers: &Containers, listed: Listed, namespaces: bool) -> Self {
+        let Listed { record, state } = listed;
+        let stored = state.stored.as_ref();
+        let seconds = |time: Option<crate::container::Time>| time.map_or(NEVER, |time| time.0.as_second());
+        let pid = state.pid().unwrap_or(0);
+        Self {
+            auto_remove: record.lifecycle.auto_remove,
+            created: record.created.0,
+            cid_file: record.lifecycle.cid_file.as_ref().map_or(String::new(), |p| p.display().to_string()),
+            exited: matches!(state.status, Status::Exited | Status::Stopped),
+            exited_at: seconds(stored.and_then(|stored| stored.finished)),
+            exit_code: state.exit_code(),
+            exposed: exposed(&record.network),
+            health: containers.health_status(&record),
+            id: record.id.to_string(),
+            mounts: record.mounts.into_iter().map(|mount| mount.destination).collect(),
+            namespaces: if namespaces && pid > 0 { Namespaces::of(pid) } else { Namespaces::default() },
+            networks: networks(&record.network.mode),
+            pid,
+            restarts: stored.map_or(0, |stored| stored.restarts),
+            size: None,
+            started_at: seconds(stored.and_then(|stored| stored.started)),
+            state: state.status.as_str(),
+            command: record.process.args,
+            image: record.root.image_name,
+            image_id: record.root.image_id,
+            labels: record.labels,
+            name: record.name,
+            ports: record.network.ports,
+        }
+    }
 }
 
 /// Networks with a name: modes such as `host` are none.
