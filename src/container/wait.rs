@@ -77,7 +77,9 @@ impl Containers {
     /// The code to return, if one of the conditions holds.
     fn met(&self, record: &Record, state: &State, conditions: &[Condition]) -> Option<i32> {
         let met = conditions.iter().any(|condition| match condition {
-            Condition::Status(status) => *status == settled(state),
+            // While the monitor is at it, output is on its way to the log still, and the exit code is not known.
+            Condition::Status(Status::Exited) => state.status == Status::Exited || state.restarts_later(),
+            Condition::Status(status) => *status == state.status,
             Condition::Health(word) => self.health_status(record) == *word,
         });
         let ended = matches!(state.status, Status::Exited | Status::Stopped);
@@ -92,9 +94,4 @@ pub enum Condition {
     Status(Status),
     /// Its health checks came to this.
     Health(&'static str),
-}
-
-/// The state as conditions know it.
-fn settled(state: &State) -> Status {
-    if state.status == Status::Stopped { Status::Exited } else { state.status }
 }

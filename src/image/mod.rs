@@ -3,6 +3,7 @@
 pub mod archive;
 pub mod auth;
 pub mod change;
+pub mod check;
 pub mod commit;
 pub mod compress;
 pub mod config;

@@ -117,15 +117,26 @@ impl Store {
         if let Some(layer) = &lock.present {
             return Ok(layer.clone());
         }
+        let (stage, diff, record) = self.stage_layer(&lock.id, input, options)?;
+        self.publish(&stage, diff, record)
+    }
+
+    /// Unpacks an archive to staging. Its digest is `id`, or nothing is left behind.
+    pub(super) fn stage_layer(
+        &self,
+        id: &Digest,
+        input: impl Read,
+        options: &UnpackOptions,
+    ) -> Result<(Stage, OwnedFd, LayerRecord)> {
         let stage = Stage::new(self, "layer")?;
         let diff = stage.make_diff()?;
         let unpacked = unpack::unpack(&diff, input, options)?;
-        if unpacked.digest != lock.id {
-            return Err(super::blob::mismatch("layer diffID", &lock.id, &unpacked.digest));
+        if unpacked.digest != *id {
+            return Err(super::blob::mismatch("layer diffID", id, &unpacked.digest));
         }
         let record = LayerRecord {
             version: VERSION,
-            id: lock.id.clone(),
+            id: id.clone(),
             size: unpacked.size,
             archive_size: unpacked.archive_size,
             entries: unpacked.entries,
@@ -137,7 +148,7 @@ impl Store {
             devices: unpacked.devices,
             dropped_xattrs: unpacked.dropped_xattrs,
         };
-        self.publish(&stage, diff, record)
+        Ok((stage, diff, record))
     }
 
     /// Makes a staged layer durable and visible.
@@ -176,7 +187,11 @@ impl Store {
         self.session()?.pin(&self.table_shared()?, Kind::Layer, id)?;
         let path = self.data().join("locks").join(format!("layer-{}", id.hex()));
         let Some(lock) = lock(&path).map_err(Error::kernel("lock a layer"))? else { return Ok(None) };
-        let present = self.layer(id)?;
+        let present = match self.layer(id) {
+            // What is unpacked takes its place.
+            Err(Error::Record { .. }) => None,
+            present => present?,
+        };
         Ok(Some(LayerLock { id: id.clone(), present, _lock: lock }))
     }
 }

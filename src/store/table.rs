@@ -67,7 +67,12 @@ impl Store {
                 return Err(incomplete(&id, if kind == Kind::Blob { "blob" } else { "layer" }, &digest));
             }
         }
-        if let Some(old) = self.image(&id)? {
+        let old = match self.image(&id) {
+            // This one takes its place.
+            Err(Error::Record { .. }) => None,
+            old => old?,
+        };
+        if let Some(old) = old {
             let known = old.manifest.into_iter().chain(old.manifests);
             let more: Vec<_> = known
                 .filter(|digest| {
@@ -299,7 +304,7 @@ pub(super) fn tag_file(name: &str) -> String {
     if file.len() <= MAX_READABLE { file } else { format!("%long-{}", Digest::of(name.as_bytes()).hex()) }
 }
 
-fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+pub(super) fn read_record<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     match file::read_limited(path, MAX_RECORD) {
         Ok(bytes) => parse_record(path, &bytes).map(Some),
         Err(e) if e.io().kind() == std::io::ErrorKind::NotFound => Ok(None),

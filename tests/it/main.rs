@@ -46,6 +46,7 @@ mod run_network;
 mod run_process;
 mod run_runtime;
 mod stats;
+mod store_check;
 mod transports;
 mod unshare;
 mod update;

@@ -13,7 +13,7 @@ impl Part for Containers {
         "container"
     }
 
-    fn check(&self, engine: &Engine) -> Result<Vec<Finding>> {
+    fn check(&self, engine: &Engine, _quick: bool) -> Result<Vec<Finding>> {
         let (containers, store) = (engine.containers()?, engine.store()?);
         let mut findings = Vec::new();
         for id in containers.ids()? {

@@ -2,7 +2,11 @@
 //!
 //! Each part of the store is a [`Part`] in a file of its own; a new one needs a line in [`PARTS`].
 
+mod blobs;
 mod containers;
+mod images;
+mod layers;
+mod names;
 mod volumes;
 
 use crate::cli::error::{CommandError, Result};
@@ -10,10 +14,13 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::cli::units;
 use crate::engine::Engine;
+use crate::store::Partials;
 
 /// Check storage consistency
 ///
-/// Checks that what is stored is whole and names what is not. With --repair, what can be made right without losing anything is made right; with --force, damaged containers are removed too, with what runs of them.
+/// Checks that what is stored is whole and names what is not. With --repair, what can be made right without losing anything is made right: layers from their archives, records from what they tell of. With --force, damaged containers are removed too, with what runs of them, and images that lack something.
+///
+/// Without --quick all blobs are read and all layers are unpacked once more, to be compared: that needs room for the largest of them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "rbox system check\n  rbox system check --repair --force")]
 pub struct Args {
@@ -56,26 +63,36 @@ trait Part: Sync {
     /// What its objects are called.
     fn kind(&self) -> &'static str;
 
-    /// Finds what is damaged.
-    fn check(&self, engine: &Engine) -> Result<Vec<Finding>>;
+    /// Finds what is damaged; with `quick` without reading what is large.
+    fn check(&self, engine: &Engine, quick: bool) -> Result<Vec<Finding>>;
 
     /// Repairs it, with `force` also by removing it.
     fn repair(&self, engine: &Engine, finding: &Finding, force: bool) -> Result<Repair>;
 }
 
-static PARTS: &[&dyn Part] = &[&containers::Containers, &volumes::Volumes];
+/// What is made of something comes after it: a layer may be put right before an image or container is lost for it.
+static PARTS: &[&dyn Part] = &[
+    &blobs::Blobs,
+    &images::Records,
+    &layers::Layers,
+    &containers::Containers,
+    &images::Images,
+    &names::Names,
+    &volumes::Volumes,
+];
 
 /// Checks, and repairs if asked to.
 ///
 /// # Errors
 /// When something is damaged, or still damaged after the repair.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-    // All checks here are quick, and layers that nothing refers to go with the next collection.
-    let Args { force, max, quick: _, repair } = args;
+    // Layers that nothing refers to go with the next collection, however old they are.
+    let Args { force, max, quick, repair } = args;
     units::parse_duration(&max).map_err(|error| CommandError::new(error.to_string()))?;
+    crate::cli::enter_user_namespace(ui, engine)?;
     let mut damaged = false;
     for part in PARTS {
-        for finding in part.check(engine)? {
+        for finding in part.check(engine, quick)? {
             damaged = true;
             ui.data(format_args!("Damaged {} {}:", part.kind(), finding.name))?;
             for problem in &finding.problems {
@@ -99,11 +116,15 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if !repair && !force {
         return Err(CommandError::new("damage detected in local storage"));
     }
+    // What only damaged images needed.
+    engine.store()?.gc(Partials::Keep)?;
     for part in PARTS {
-        if !part.check(engine)?.is_empty() {
+        if !part.check(engine, quick)?.is_empty() {
             let hint = match force {
                 true => "what is left must be removed by hand",
-                false => "`rbox system check --repair --force` also removes damaged containers",
+                false => {
+                    "`rbox pull` brings back what an image lacks; `rbox system check --repair --force` removes damaged containers and images"
+                }
             };
             let text = "damage in local storage still present after repair attempt";
             return Err(CommandError::new(text).with_hint(hint));

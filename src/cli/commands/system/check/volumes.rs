@@ -14,7 +14,7 @@ impl Part for Volumes {
         "volume"
     }
 
-    fn check(&self, engine: &Engine) -> Result<Vec<Finding>> {
+    fn check(&self, engine: &Engine, _quick: bool) -> Result<Vec<Finding>> {
         let volumes = named::Volumes::new(&engine.paths()?.data);
         let mut findings = Vec::new();
         for entry in std::fs::read_dir(volumes.dir()).into_iter().flatten().flatten() {
