@@ -122,7 +122,7 @@ impl GlobalArgs {
         if let Some((flag, _)) = unread.iter().find(|(_, given)| *given) {
             return Err(CommandError::new(format!("not supported yet: {flag}")));
         }
-        one_of("cgroup-manager", self.cgroup_manager.as_deref(), &["cgroupfs"], &["systemd"])?;
+        one_of("cgroup-manager", self.cgroup_manager.as_deref(), &["cgroupfs", "systemd"], &[])?;
         one_of("events-backend", self.events_backend.as_deref(), &["file", "journald", "none", "null"], &[])?;
         // There is one layout, which needs no driver's name; both names mean it.
         one_of("storage-driver", self.storage_driver.as_deref(), &["overlay", "vfs"], &[])

@@ -26,6 +26,9 @@ pub fn for_error(error: &(dyn StdError + 'static)) -> Vec<String> {
         if let Some(hint) = named {
             return vec![hint.to_owned()];
         }
+        if let Some(hint) = cause.downcast_ref::<runtime::Error>().and_then(runtime::Error::hint) {
+            return vec![hint];
+        }
         if let Some(runtime::Error::UnmappedId { .. }) = cause.downcast_ref() {
             let text = "a container has no ids but yours of /etc/subuid and /etc/subgid, and what its options leave of \
                         them: see `rbox unshare cat /proc/self/uid_map`";

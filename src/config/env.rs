@@ -54,6 +54,8 @@ pub mod name {
     pub const TERM: &str = "TERM";
     /// Time zone of printed times.
     pub const TZ: &str = "TZ";
+    /// Address of the session bus.
+    pub const DBUS_SESSION_BUS_ADDRESS: &str = "DBUS_SESSION_BUS_ADDRESS";
     /// systemd's readiness socket.
     pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
     /// systemd's passed sockets: how many.

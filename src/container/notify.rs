@@ -111,6 +111,11 @@ impl Notifier {
         Self { socket: socket.filter(|_| !ignored), mode, told: ignored, proxy: None }
     }
 
+    /// Whether a service manager waits for word.
+    pub(super) fn is_active(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Makes the socket for the container below its run directory, where it is to have one.
     ///
     /// # Errors

@@ -44,6 +44,9 @@ pub struct Record {
     /// Who runs it.
     #[serde(default)]
     pub runtime: Runtime,
+    /// Who makes its cgroup, and where.
+    #[serde(default)]
+    pub cgroup: Cgroup,
     /// Mounts and volumes.
     #[serde(default)]
     pub mounts: Vec<Mount>,
@@ -286,6 +289,38 @@ pub struct Namespaces {
     pub cgroup: String,
     /// `--cgroups`.
     pub cgroups: String,
+}
+
+/// Who makes the cgroup of a container, and where.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cgroup {
+    /// Who makes it.
+    pub manager: CgroupManager,
+    /// `--cgroup-parent`; empty for the usual place.
+    pub parent: String,
+}
+
+/// Who makes cgroups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CgroupManager {
+    /// rbox, below the cgroup that it is in.
+    #[default]
+    Cgroupfs,
+    /// The user's service manager.
+    Systemd,
+}
+
+impl CgroupManager {
+    /// As the command line has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cgroupfs => "cgroupfs",
+            Self::Systemd => "systemd",
+        }
+    }
 }
 
 /// A mount as `inspect` shows it.

@@ -59,6 +59,20 @@ pub fn connect(path: &Path) -> Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Connects to the socket with the abstract name `name`.
+///
+/// # Errors
+/// `ECONNREFUSED` when nobody has that name.
+pub fn connect_abstract(name: &str) -> Result<OwnedFd> {
+    let failed = |e| Error::call("connect", format!("@{name}"), e);
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
+            .map_err(failed)?;
+    let address = SocketAddrUnix::new_abstract_name(name.as_bytes()).map_err(failed)?;
+    rustix::net::connect(&socket, &address).map_err(failed)?;
+    Ok(socket)
+}
+
 /// The process that listens at the other end of a connection.
 pub fn peer(connection: BorrowedFd<'_>) -> Result<Pid> {
     let credentials = rustix::net::sockopt::socket_peercred(connection);

@@ -12,6 +12,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// What a [`super::Host`] may fail with.
 pub type HostError = Box<dyn std::error::Error + Send + Sync>;
 
+/// The file by which systemd hands controllers to users, and what podman's documentation puts there.
+const DROP_IN: &str = "/etc/systemd/system/user@.service.d/delegate.conf";
+const CONTROLLERS: &str = "cpu cpuset io memory pids";
+
 /// Why a container or a process in it could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -101,12 +105,53 @@ pub enum Error {
         /// What it said.
         what: String,
     },
+    /// A limit needs a controller that the container's cgroup cannot have.
+    #[error("cannot set {file}: the cgroup controller {controller:?} is not available: {why}")]
+    NoController {
+        /// The controller.
+        controller: String,
+        /// The file of the limit, such as `memory.max`.
+        file: String,
+        /// Why not.
+        why: NoController,
+    },
+    /// The user's service manager does not do what it was asked for.
+    #[error("systemd: {what}")]
+    Manager {
+        /// D-Bus's name of the error, if it has said one.
+        name: String,
+        /// In its words.
+        what: String,
+    },
     /// The caller could not prepare its part, such as the network.
     #[error("cannot prepare the container's surroundings")]
     Host(#[source] HostError),
     /// A system call outside the container failed.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
+}
+
+/// Why there is no controller.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoController {
+    /// Version 1 is mounted, alone or beside version 2.
+    #[error("this host does not use cgroup v2 alone")]
+    Version1,
+    /// The administrator has not handed it on.
+    #[error("it is not delegated to you in {}", cgroup.display())]
+    NotDelegated {
+        /// Where it was looked for.
+        cgroup: PathBuf,
+    },
+    /// A cgroup with processes hands out no controllers.
+    #[error("there are processes in {}", cgroup.display())]
+    Occupied {
+        /// That cgroup.
+        cgroup: PathBuf,
+    },
+    /// There is no cgroup at all.
+    #[error("the container has no cgroup of its own")]
+    NoCgroup,
 }
 
 impl Error {
@@ -120,12 +165,31 @@ impl Error {
         Self::Unsupported { what: what.into() }
     }
 
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let Self::NoController { controller, why, .. } = self else { return None };
+        Some(match why {
+            NoController::Version1 => {
+                "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line".to_owned()
+            }
+            NoController::NotDelegated { .. } | NoController::NoCgroup => format!(
+                "root lets users have {controller:?} by {DROP_IN} with the lines `[Service]` and `Delegate={CONTROLLERS}`, \
+                 then `systemctl daemon-reload`, and a new login"
+            ),
+            NoController::Occupied { .. } => {
+                "`systemd-run --user --scope -p Delegate=yes rbox ...` gives rbox a cgroup of its own"
+                    .to_owned()
+            }
+        })
+    }
+
     /// What kind of failure this is.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid { .. } => ErrorKind::InvalidInput,
-            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Unsupported { .. } | Self::NoController { .. } => ErrorKind::Unsupported,
             Self::ProgramNotFound { .. } | Self::UnknownUser { .. } | Self::UnknownGroup { .. } => {
                 ErrorKind::NotFound
             }
@@ -133,9 +197,11 @@ impl Error {
             Self::ProgramNotExecutable { .. } => ErrorKind::Denied,
             Self::Step { source, .. } => kind_of(source),
             Self::Kernel(error) => kind_of(error.io()),
-            Self::ChildDied { .. } | Self::Hook { .. } | Self::Host(_) | Self::Foreign { .. } => {
-                ErrorKind::Internal
-            }
+            Self::ChildDied { .. }
+            | Self::Hook { .. }
+            | Self::Host(_)
+            | Self::Foreign { .. }
+            | Self::Manager { .. } => ErrorKind::Internal,
         }
     }
 

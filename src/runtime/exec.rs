@@ -57,6 +57,7 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
         maps: Some(maps),
         trees: Trees::default(),
         protection: Protection::Unneeded,
+        cgroup_namespace: None,
     };
     let options =
         CloneOptions { cgroup: cgroup.as_ref().map(std::os::fd::AsFd::as_fd), ..CloneOptions::default() };
@@ -76,7 +77,11 @@ fn enter(plan: &ExecPlan, kinds: NamespaceSet, protect: bool, setup: &mut Setup<
         ns::unshare(NamespaceSet::EMPTY.with(Namespace::Mount))?;
         setup.protection = Protection::Made(stage::read_only_executable()?);
     }
-    let rest = kinds.without(Namespace::User);
+    if kinds.contains(Namespace::Cgroup) {
+        let target = plan.target.try_clone().map_err(|source| kernel::Error::call("dup", "", source))?;
+        setup.cgroup_namespace = Some(target);
+    }
+    let rest = kinds.without(Namespace::User).without(Namespace::Cgroup);
     if !rest.is_empty() {
         ns::enter_process(&plan.target, rest)?;
     }

@@ -239,7 +239,14 @@ fn make_in(
     let child = if joins.is_empty() && user.is_none() {
         clone_directly(options, channel, setup)?
     } else {
-        clone_beside(options, channel, setup, |_| join(&joins, user.as_ref()))?
+        // A cgroup that is not below the root of the namespace to be joined must be entered before.
+        let enters = joins.iter().any(|(kind, _)| *kind == Namespace::Cgroup);
+        let (own, options) =
+            if enters { (cgroup, CloneOptions { cgroup: None, ..options }) } else { (None, options) };
+        clone_beside(options, channel, setup, |_| {
+            own.map_or(Ok(()), |own| own.write("cgroup.procs", "0"))?;
+            join(&joins, user.as_ref())
+        })?
     };
     prepare(plan, &child)?;
     drop(dumpable);
@@ -263,6 +270,7 @@ fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Result<Se
         maps,
         protection: if needed { Protection::Make } else { Protection::Unneeded },
         trees: stage::prepare_trees(plan)?,
+        cgroup_namespace: None,
     })
 }
 
@@ -413,7 +421,13 @@ pub(super) fn clone_beside(
                 process::exit_now(125);
             }
             match process::clone3(CloneOptions { in_child: true, sibling: true, ..options }) {
-                Ok(Fork::Child) => Stage::new(setup).run(),
+                Ok(Fork::Child) => {
+                    if let Err(error) = setup.join_late() {
+                        protocol::send_failure(setup.channel.as_fd(), Step::JoinNamespaces, &error);
+                        process::exit_now(125);
+                    }
+                    Stage::new(setup).run()
+                }
                 Ok(Fork::Parent { pid, pidfd }) => {
                     let number = pid.as_raw_nonzero().get() as u32;
                     let sent = protocol::send(setup.channel.as_fd(), Kind::Sibling, number, &[pidfd.as_fd()]);

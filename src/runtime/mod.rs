@@ -33,7 +33,7 @@ pub mod user;
 
 pub use cgroup::Cgroup;
 pub use created::{Created, Running};
-pub use error::{Error, HostError, Result};
+pub use error::{Error, HostError, NoController, Result};
 pub use exec::exec;
 pub use foreign::Foreign;
 pub use hooks::run_post_stop;

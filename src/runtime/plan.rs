@@ -373,6 +373,8 @@ pub struct CgroupPlan {
     pub required: bool,
     /// Controller files and what is written to them, such as `pids.max`.
     pub settings: Vec<(String, String)>,
+    /// The same, but nobody asked for them: they hold where they can.
+    pub optional: Vec<(String, String)>,
     /// Whether the spec has rules for devices. In a user namespace no device node can be made,
     /// so the rules hold without being enforced by the cgroup.
     pub device_rules: bool,

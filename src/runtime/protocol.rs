@@ -157,7 +157,9 @@ fn encode(step: Step, error: &Error) -> [u8; REPORT_SIZE] {
         Error::Step { doing, source } => (class::STEP, 0, errno(source), doing.clone()),
         Error::Kernel(error) => (class::STEP, 0, errno(error.io()), format!("{}: {error}", step.doing())),
         Error::Host(error) => (class::STEP, 0, 0, error.to_string()),
-        Error::Foreign { what, .. } => (class::STEP, 0, 0, what.clone()),
+        Error::Foreign { what, .. } | Error::Manager { what, .. } => (class::STEP, 0, 0, what.clone()),
+        // A child makes no cgroup.
+        Error::NoController { .. } => (class::STEP, 0, 0, error.to_string()),
     };
     let mut bytes = [0; REPORT_SIZE];
     let text = &text.as_bytes()[..text.len().min(REPORT_SIZE - HEADER)];

@@ -335,9 +335,8 @@ fn try_in_namespaces(dir: &Path) -> Trial<Abilities> {
 fn try_here(dir: &Path) -> Trial<Abilities> {
     step("chdir")(rustix::process::chdir(dir))?;
     prepare()?;
-    let merged = mount_overlay(&[c"upperdir", c"workdir"], &[c"upper", c"work"], &[])?;
+    let (merged, one_by_one) = mount_overlay(&[c"upperdir", c"workdir"], &[c"upper", c"work"], &[])?;
     use_like_a_container(&merged)?;
-    let one_by_one = FileSystemContext::open(c"overlay").is_ok_and(|c| c.set(c"lowerdir+", c"low").is_ok());
     Ok(Abilities { data_only: data_only_works().unwrap_or(false), one_by_one })
 }
 
@@ -358,13 +357,30 @@ fn prepare() -> Trial<()> {
     ))
 }
 
-fn mount_overlay(keys: &[&CStr], values: &[&CStr], data: &[&CStr]) -> Trial<OwnedFd> {
+/// Mounts an overlay; the flag says that its layers could be given one by one. Linux 6.5 to 6.7 refuse the option at
+/// once, older kernels take every option and refuse the mount.
+fn mount_overlay(keys: &[&CStr], values: &[&CStr], data: &[&CStr]) -> Trial<(OwnedFd, bool)> {
     let mounting = |e: kernel::Error| Problem::of_call(&e.to_string(), e.io());
     let context = FileSystemContext::open(c"overlay").map_err(mounting)?;
-    let one_by_one = [c"top", c"low"].iter().try_for_each(|lower| context.set(c"lowerdir+", lower));
-    if one_by_one.is_err() {
-        context.set(c"lowerdir", c"top:low").map_err(mounting)?;
+    let mut lowers = [c"top", c"low"].into_iter();
+    let listed = lowers.try_for_each(|lower| context.set(c"lowerdir+", lower));
+    if listed.is_ok()
+        && let Ok(merged) = finish_overlay(&context, keys, values, data)
+    {
+        return Ok((merged, true));
     }
+    let context = FileSystemContext::open(c"overlay").map_err(mounting)?;
+    context.set(c"lowerdir", c"top:low").map_err(mounting)?;
+    Ok((finish_overlay(&context, keys, values, data)?, false))
+}
+
+fn finish_overlay(
+    context: &FileSystemContext,
+    keys: &[&CStr],
+    values: &[&CStr],
+    data: &[&CStr],
+) -> Trial<OwnedFd> {
+    let mounting = |e: kernel::Error| Problem::of_call(&e.to_string(), e.io());
     for data in data {
         context.set(c"datadir+", data).map_err(mounting)?;
     }
@@ -403,7 +419,7 @@ fn data_only_works() -> Trial<bool> {
     let none = XattrFlags::empty();
     step("set an attribute")(rustix::fs::fsetxattr(&stub, "user.overlay.metacopy", b"", none))?;
     step("set an attribute")(rustix::fs::fsetxattr(&stub, "user.overlay.redirect", b"/kept", none))?;
-    let merged = mount_overlay(&[c"upperdir", c"workdir"], &[c"upper2", c"work2"], &[c"data"])?;
+    let (merged, _) = mount_overlay(&[c"upperdir", c"workdir"], &[c"upper2", c"work2"], &[c"data"])?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let file = step("open")(rustix::fs::openat(&merged, "stub", flags, Mode::empty()))?;
     let mut text = String::new();

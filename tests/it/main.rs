@@ -28,6 +28,7 @@ mod hostile_roots;
 mod housekeeping;
 mod image_upkeep;
 mod lifecycle;
+mod limits;
 mod logs;
 mod manifest_lists;
 mod many;

@@ -52,7 +52,7 @@ fn what_cannot_be_changed_changes_nothing() {
     env.ok(["create", "--network=none", "--name=c", IMAGE, "true"]);
     let before = env.ok(["inspect", "c"]);
     for (flags, text) in [
-        (&["--memory=1g"][..], "no cgroup with the controller \"memory\""),
+        (&["--memory=64m"][..], "controller \"memory\" is not available"),
         (&["--cpus=1"], "controller \"cpu\""),
         (&["--device-read-bps=/dev/zero:1mb"], "/dev/zero: not a block device"),
         (&["--restart=sometimes"], "not a valid restart policy"),

@@ -25,6 +25,37 @@ pub fn parse_i32(text: &str) -> Result<i32, String> {
     i32::try_from(if negative { -value } else { value }).map_err(|_| fail(OUT_OF_RANGE))
 }
 
+/// Reads an unsigned 64-bit number as pflag's `Uint64` does.
+///
+/// # Errors
+/// Go's text for what is no number or too large.
+pub fn parse_u64(text: &str) -> Result<u64, String> {
+    magnitude(text).map_err(|why| format!("strconv.ParseUint: parsing {text:?}: {why}"))
+}
+
+/// Reads a signed 64-bit number as pflag's `Int64` does.
+///
+/// # Errors
+/// Go's text for what is no number or too large.
+pub fn parse_i64(text: &str) -> Result<i64, String> {
+    let fail = |why| format!("strconv.ParseInt: parsing {text:?}: {why}");
+    let (negative, digits) = match text.as_bytes().first() {
+        Some(b'-') => (true, &text[1..]),
+        Some(b'+') => (false, &text[1..]),
+        _ => (false, text),
+    };
+    let value = i128::from(magnitude(digits).map_err(fail)?);
+    i64::try_from(if negative { -value } else { value }).map_err(|_| fail(OUT_OF_RANGE))
+}
+
+/// Reads a number as pflag's `Float64` does.
+///
+/// # Errors
+/// Go's text for what is no number.
+pub fn parse_f64(text: &str) -> Result<f64, String> {
+    text.parse().map_err(|_| format!("strconv.ParseFloat: parsing {text:?}: {SYNTAX}"))
+}
+
 const SYNTAX: &str = "invalid syntax";
 const OUT_OF_RANGE: &str = "value out of range";
 
@@ -64,5 +95,11 @@ mod tests {
         for text in ["", "-", "--1", "2147483648"] {
             assert!(parse_i32(text).is_err(), "{text}");
         }
+        assert_eq!(parse_u64("18446744073709551615"), Ok(u64::MAX));
+        assert_eq!(parse_i64("-9223372036854775808"), Ok(i64::MIN));
+        assert_eq!(parse_f64("1.5"), Ok(1.5));
+        assert!(parse_u64("-1").is_err() && parse_u64("18446744073709551616").is_err());
+        assert!(parse_i64("9223372036854775808").is_err() && parse_i64("1.0").is_err());
+        assert!(parse_f64("").is_err() && parse_f64("1,5").is_err());
     }
 }

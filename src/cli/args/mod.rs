@@ -5,4 +5,5 @@ pub mod create;
 pub mod csv;
 pub mod fds;
 pub mod go;
+pub mod limits;
 pub mod registry;

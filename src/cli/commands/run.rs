@@ -127,6 +127,9 @@ pub(super) fn warn_about_flags(ui: &mut Ui, args: &CreateArgs) {
     if args.resources.kernel_memory.is_some() {
         ui.warn("The --kernel-memory flag is no longer supported. This flag is a noop.");
     }
+    for warning in args.resources.limits.warnings() {
+        ui.warn(warning);
+    }
 }
 
 /// Ports are of no use where the container has no network of its own.

@@ -76,10 +76,12 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     let maps = id_maps(engine, &containers, &request, &joined)?;
     complete_network(&mut request, image.as_ref())?;
     host::find_host_users(&mut request)?;
+    let (cgroup, resources) = super::cgroup::resolve(engine, &request)?;
 
     let runtime = super::runtime::resolve(engine)?;
     let reservation = containers.reserve(request.identity.name.as_deref())?;
     let mut host = host::facts(&store, &request, config)?;
+    host.resources = resources;
     host.joined_host_name = joined.host_name.clone();
     host.joined_host_pid = joined.host_pid;
     host.joined_host_network = joined.host_network;
@@ -124,6 +126,7 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
         unowned,
         anonymous: &volumes.anonymous,
         runtime,
+        cgroup,
     })?;
     // What removes itself after its run is not worth a sync.
     let durability = if request.remove { Durability::None } else { Durability::Sync };

@@ -30,6 +30,8 @@ pub struct Extras {
     pub files: RootFiles,
     /// Which seccomp profile is loaded.
     pub seccomp: SeccompChoice,
+    /// The limit of processes of a container that asks for none: it holds where there is such a limit.
+    pub pids: Option<i64>,
     /// Targets of mounts whose source goes to the container's user (`U`).
     pub chown: Vec<PathBuf>,
     /// Targets of volumes that are filled from the image while they are empty.
@@ -49,6 +51,7 @@ impl Extras {
         plan.process.lookup = Some(self.lookup.clone());
         plan.process.create_cwd = self.create_cwd;
         plan.init = self.init;
+        plan.cgroup.optional.extend(self.pids.map(|limit| ("pids.max".to_owned(), limit.to_string())));
         plan.files = self.files.clone();
         plan.process.seccomp = self.filter(plan.process.capabilities.bounding)?;
         Ok(())

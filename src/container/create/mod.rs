@@ -8,6 +8,7 @@ use super::{Error, Result};
 
 mod build;
 pub mod caps;
+pub mod cgroup;
 mod default_mounts;
 pub mod env;
 pub mod extras;
@@ -19,6 +20,7 @@ pub mod limits;
 pub mod namespace;
 mod record;
 pub mod request;
+pub mod resources;
 pub mod runtime;
 pub mod security;
 pub mod size;
@@ -33,6 +35,7 @@ pub use request::{
     CgroupMode, CreateRequest, EnvRequest, Identity, ImageVolumes, Init, IpcMode, LogRequest, NamespaceMode,
     RestartPolicy, RootFs, SeccompChoice, Security, Systemd, Ulimit, UserNsMode, UserRequest,
 };
+pub use resources::Resources;
 
 /// Reads a file mode creation mask: up to four octal digits.
 ///

@@ -7,7 +7,8 @@ use super::spec::Generated;
 use crate::container::health::Health;
 use crate::container::notify::SdNotify;
 use crate::container::record::{
-    Lifecycle, Log, LogDriver, Mount, Namespaces, Network, Port, Process, Record, Root, Runtime, VERSION,
+    Cgroup, Lifecycle, Log, LogDriver, Mount, Namespaces, Network, Port, Process, Record, Root, Runtime,
+    VERSION,
 };
 use crate::container::{Error, Reservation, Result, Time};
 use crate::kernel::idmap::IdMaps;
@@ -27,10 +28,12 @@ pub(super) struct Parts<'a> {
     /// Names of volumes that the user gave none.
     pub(super) anonymous: &'a [String],
     pub(super) runtime: Runtime,
+    pub(super) cgroup: Cgroup,
 }
 
 pub(super) fn record(parts: Parts<'_>) -> Result<Record> {
-    let Parts { reservation, request, image, generated, joined, maps, unowned, anonymous, runtime } = parts;
+    let Parts { reservation, request, image, generated, joined, maps, .. } = parts;
+    let Parts { unowned, anonymous, runtime, cgroup, .. } = parts;
     let mut labels = image.map(|image| image.config.config.labels.clone()).unwrap_or_default();
     labels.extend(request.identity.labels.clone());
     let annotations = generated.spec.annotations().clone().unwrap_or_default();
@@ -55,6 +58,7 @@ pub(super) fn record(parts: Parts<'_>) -> Result<Record> {
         log: log(&request.log)?,
         network: network(request, generated),
         runtime,
+        cgroup,
         namespaces: namespaces(request, joined),
         mounts: mounts(generated, anonymous),
         labels,

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::Resources;
 use super::extras::Extras;
 use crate::config::subid::PasswdEntry;
 use crate::container::health::Health;
@@ -116,6 +117,10 @@ pub struct CreateRequest {
     pub log: LogRequest,
     /// `--cgroups`
     pub cgroups: CgroupMode,
+    /// `--cgroup-parent`
+    pub cgroup_parent: Option<String>,
+    /// `--memory`, `--cpus` and their like.
+    pub resources: Resources,
     /// `--health-cmd` and its like; an empty test takes that of the image.
     pub health: Option<Health>,
     /// `--sdnotify`

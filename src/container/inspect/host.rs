@@ -8,9 +8,10 @@ use serde::Serialize;
 use super::{HostPort, Source, bindings, names};
 use crate::container::create::{RestartPolicy, SeccompChoice};
 use crate::container::filter::policy_name;
-use crate::container::record::LogDriver;
+use crate::container::record::{CgroupManager, LogDriver, Record};
 use crate::kernel::cap::Capability;
 use crate::kernel::idmap::IdRange;
+use crate::runtime::cgroup::SLICE;
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase", rename = "define.InspectContainerHostConfig")]
@@ -60,7 +61,7 @@ pub(super) struct HostConfig {
     cpu_shares: u64,
     memory: i64,
     nano_cpus: i64,
-    cgroup_parent: &'static str,
+    cgroup_parent: String,
     blkio_weight: u16,
     blkio_weight_device: Option<Vec<String>>,
     blkio_device_read_bps: Option<Vec<String>>,
@@ -167,7 +168,7 @@ impl HostConfig {
         let namespaces = &record.namespaces;
         Self {
             binds,
-            cgroup_manager: "cgroupfs",
+            cgroup_manager: record.cgroup.manager.as_str(),
             cgroup_mode: namespace(LinuxNamespaceType::Cgroup, &namespaces.cgroup),
             container_id_file: record
                 .lifecycle
@@ -213,7 +214,7 @@ impl HostConfig {
             memory: limits.memory,
             // Of a period of 100 ms, as --cpus makes it.
             nano_cpus: if limits.cpu_period == 100_000 { limits.cpu_quota * 10_000 } else { 0 },
-            cgroup_parent: "",
+            cgroup_parent: cgroup_parent(record),
             blkio_weight: 0,
             blkio_weight_device: None,
             blkio_device_read_bps: None,
@@ -234,7 +235,7 @@ impl HostConfig {
             memory_swappiness: 0,
             oom_kill_disable: false,
             init: record.process.init,
-            pids_limit: limits.pids,
+            pids_limit: if limits.pids == 0 { request.extras.pids.unwrap_or(0) } else { limits.pids },
             ulimits: ulimits(source),
             cpu_count: 0,
             cpu_percent: 0,
@@ -300,6 +301,13 @@ fn log_size(bytes: u64) -> String {
 /// `65536k` of containers.conf in bytes.
 fn configured_shm_size(text: &str) -> u64 {
     crate::container::create::size::binary(text).unwrap_or(SHM_SIZE)
+}
+
+fn cgroup_parent(record: &Record) -> String {
+    match record.cgroup.manager {
+        CgroupManager::Systemd if record.cgroup.parent.is_empty() => SLICE.to_owned(),
+        _ => record.cgroup.parent.clone(),
+    }
 }
 
 fn limits(spec: &Spec) -> Limits {

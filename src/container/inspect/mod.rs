@@ -27,6 +27,7 @@ use super::record::Port;
 use super::time::GoTime;
 use super::{ContainerId, Containers, Record, Result, State, Status};
 use crate::config::Config;
+use crate::runtime::cgroup::unit_of;
 use crate::store::{Digest, Store};
 
 /// All that is known about a container.
@@ -344,7 +345,8 @@ impl StateView {
 
 /// A cgroup's directory as a path in the hierarchy.
 fn cgroup_path(dir: &str) -> String {
-    dir.strip_prefix("/sys/fs/cgroup").unwrap_or(dir).to_owned()
+    let unit = unit_of(Path::new(dir)).display().to_string();
+    unit.strip_prefix("/sys/fs/cgroup").unwrap_or(&unit).to_owned()
 }
 
 impl NetworkSettings {

@@ -4,6 +4,7 @@
 //! [`Keeper`]: entering the user's namespace, planning, writing the state. The lock is held by both until the
 //! state says "running", so there is no moment in which a second command could start it again.
 
+mod place;
 mod plan;
 
 use std::fs::File;
@@ -30,11 +31,12 @@ use crate::kernel::process::{ExitStatus, Pid};
 use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
 use crate::network;
-use crate::runtime::cgroup::{Cgroup, Split};
+use crate::runtime::cgroup::Cgroup;
 use crate::runtime::plan::{Hook, Identity};
 use crate::runtime::{Foreign, Host, HostError, Passed, Plan, run_post_stop};
 use crate::store::{Driver, Store};
 use crate::userns::{self, UserMaps};
+use place::Place;
 
 /// How a container is started.
 #[derive(Debug)]
@@ -137,7 +139,7 @@ impl Containers {
             post_stop: (Vec::new(), Identity::default()),
             foreign: None,
             fuse: FuseMounts::default(),
-            split: None,
+            place: Place::Nowhere,
             mounts: None,
         };
         Ok(monitor::start(Box::new(keeper), request)?.into())
@@ -199,8 +201,8 @@ struct Keeper {
     foreign: Option<Foreign>,
     /// Where the kernel has no overlay.
     fuse: FuseMounts,
-    /// With `--cgroups=split`.
-    split: Option<Split>,
+    /// The cgroup, across runs.
+    place: Place,
     /// The mount namespace of a container that is removed at its end: nobody waits for its unmounting then.
     mounts: Option<OwnedFd>,
 }
@@ -263,6 +265,8 @@ impl Container for Keeper {
         // The helpers that write the maps take most of the time: everything that needs no rights is
         // done while they are at it.
         let entering = self.enter()?;
+        // Not before: what holds the namespace for others must not be in the scope.
+        self.ask_for_scope()?;
         self.notifier.open(&self.containers.run_dir(&self.record.id))?;
         // Layers whose owners must be shifted are copied, and that does need the ids.
         let early = self.record.root.shares_ids().then(|| self.plan(&store));
@@ -470,7 +474,7 @@ impl Container for Keeper {
         crate::store::reclaim_staging(&self.containers.data);
         // Waits for the end of what forwarded for it.
         self.network = None;
-        self.split = None;
+        self.place = Place::Nowhere;
     }
 }
 

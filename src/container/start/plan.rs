@@ -8,14 +8,12 @@ use rustix::fs::Mode;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::{IPC_MOUNTS, Keeper};
-use crate::container::create::namespace::parse_cgroups;
-use crate::container::create::{Blueprint, CgroupMode, CreateRequest, Extras, limits};
+use crate::container::create::{Blueprint, CreateRequest, Extras, limits};
 use crate::container::lookup::read_json;
 use crate::container::{Error, Result, root};
 use crate::kernel;
 use crate::kernel::file::{self, Durability};
 use crate::kernel::idmap::{split_along, to_outside};
-use crate::runtime::cgroup::Split;
 use crate::runtime::plan::{Membership, UserNamespace};
 use crate::runtime::{Foreign, Plan};
 use crate::store::Store;
@@ -70,24 +68,6 @@ impl Keeper {
             directory: self.containers.run_dir(&self.record.id).join("runtime"),
             sockets: self.containers.run.clone(),
         }))
-    }
-
-    /// Chooses the cgroup.
-    pub(super) fn place(&mut self, plan: &mut Plan) -> Result<()> {
-        match parse_cgroups(&self.record.namespaces.cgroups)? {
-            CgroupMode::Enabled | CgroupMode::NoConmon => {}
-            CgroupMode::Disabled => plan.cgroup.disabled = true,
-            CgroupMode::Split => {
-                let split = match self.split.take() {
-                    Some(split) => split,
-                    None => Split::enter(self.record.id.as_str())?,
-                };
-                plan.cgroup.path = Some(split.payload().to_owned());
-                plan.cgroup.required = true;
-                self.split = Some(split);
-            }
-        }
-        Ok(())
     }
 
     fn read_blueprint(&self) -> Result<Blueprint> {

@@ -1,25 +1,41 @@
 //! cgroups: version 2 only.
 //!
-//! A container gets a cgroup of its own below the caller's, if the caller may make
-//! one; it is cloned into it, because moving a process later costs some 0.7 ms.
-//! On hosts with version 1 or both, and where nothing is delegated to the user,
+//! A container gets a cgroup of its own: in a scope that the user's systemd makes, or below the caller's cgroup where
+//! that is delegated. It is cloned into it, because moving a process later costs some 0.7 ms, and leaves a moment in
+//! which nothing is limited. On hosts with version 1 or both, and where nothing is delegated to the user,
 //! there is none. Limits are an error then: they are never silently ignored.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `make` | where a container's cgroup is, its controllers and limits |
+//! | `scope` | scopes: cgroups that systemd makes and removes |
+//! | `split` | the caller's cgroup in two halves, for services |
+//! | `manager`, `wire` | requests to systemd; D-Bus messages |
 
+mod make;
+mod manager;
+mod scope;
 mod split;
+mod wire;
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::{Mode, OFlags};
 
+use crate::kernel;
 use crate::kernel::process::Pid;
-use crate::kernel::{self, path::RootDir};
 
 use super::error::{Error, Result};
-use super::plan::Plan;
 
+pub use make::{available, change, none, numbers};
+pub(super) use make::{create, path_for_other};
+pub use manager::Address;
+pub use scope::{Asked, SLICE, Scope, unit_of};
+
+pub use super::spec::cgroup_settings as settings;
 pub use split::Split;
 
 const MOUNT: &str = "/sys/fs/cgroup";
@@ -125,43 +141,6 @@ fn remove_tree(path: &Path) -> io::Result<()> {
     fs::remove_dir(path)
 }
 
-/// Makes the cgroup of a container and applies its limits. `None` where there can be none
-/// and none is needed.
-pub(super) fn create(plan: &Plan) -> Result<Option<Cgroup>> {
-    if plan.cgroup.disabled {
-        return Ok(None);
-    }
-    let made = make(plan);
-    match made {
-        Ok(cgroup) => Ok(Some(cgroup)),
-        Err(_) if plan.cgroup.settings.is_empty() && !plan.cgroup.required => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
-/// The path of a cgroup that another runtime shall make for a container: absolute from the root of the
-/// hierarchy. `None` where there can be none and none is needed.
-pub(super) fn path_for_other(plan: &Plan) -> Result<Option<PathBuf>> {
-    if plan.cgroup.disabled {
-        return Ok(None);
-    }
-    let possible = is_version_2() && may_make(&Path::new(MOUNT).join(relative(&own_cgroup()?)));
-    match (&plan.cgroup.path, possible) {
-        (Some(path), true) => Ok(Some(path.clone())),
-        (None, true) => Ok(Some(own_cgroup()?.join(format!("rbox-{}", name(plan))))),
-        (_, false) if plan.cgroup.settings.is_empty() && !plan.cgroup.required => Ok(None),
-        (_, false) => Err(Error::unsupported("resource limits: no cgroup can be made here")),
-    }
-}
-
-fn relative(path: &Path) -> &Path {
-    path.strip_prefix("/").unwrap_or(path)
-}
-
-fn may_make(directory: &Path) -> bool {
-    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
-}
-
 /// The cgroup of a process, if it is another one than the caller's.
 pub(super) fn open_of(pid: Pid) -> Option<Cgroup> {
     let theirs = cgroup_path(&pid.as_raw_nonzero().to_string()).ok()?;
@@ -169,42 +148,6 @@ pub(super) fn open_of(pid: Pid) -> Option<Cgroup> {
         return None;
     }
     Cgroup::open(&below_mount(&theirs).ok()?).ok()
-}
-
-fn make(plan: &Plan) -> Result<Cgroup> {
-    if !is_version_2() {
-        return Err(Error::unsupported("resource limits: this host does not use cgroup v2 alone"));
-    }
-    let own = own_cgroup()?;
-    let relative = match &plan.cgroup.path {
-        // systemd's form SLICE:PREFIX:NAME; without its manager only the last parts can be used.
-        Some(path) if path.to_string_lossy().contains(':') => {
-            let text = path.to_string_lossy();
-            let mut parts = text.splitn(3, ':').skip(1);
-            own.join(format!("{}-{}.scope", parts.next().unwrap_or("rbox"), parts.next().unwrap_or("")))
-        }
-        Some(path) if path.is_absolute() => path.clone(),
-        Some(path) => own.join(path),
-        None => own.join(format!("rbox-{}", name(plan))),
-    };
-    let path = below_mount(&relative)?;
-    // Never a cgroup that exists: its processes would be killed with the container.
-    let parent = path.parent().expect("it lies below the mount");
-    make_all(parent)?;
-    rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755))
-        .map_err(|errno| kernel::Error::path("mkdir", &path, errno))?;
-    let cgroup = Cgroup::open(&path)?;
-    match limit(&cgroup, parent, &plan.cgroup.settings) {
-        Ok(()) => Ok(cgroup),
-        Err(error) => {
-            let _ = cgroup.remove();
-            Err(error)
-        }
-    }
-}
-
-fn name(plan: &Plan) -> String {
-    if plan.identity.id.is_empty() { std::process::id().to_string() } else { plan.identity.id.clone() }
 }
 
 /// The directory of a cgroup path, which must not lead out of the hierarchy.
@@ -225,42 +168,6 @@ fn below_mount(path: &Path) -> Result<PathBuf> {
     Ok(clean)
 }
 
-fn make_all(path: &Path) -> Result<()> {
-    let root = RootDir::open(Path::new(MOUNT))?;
-    let relative = path.strip_prefix(MOUNT).unwrap_or(path);
-    root.create_dir_all(relative, Mode::from_raw_mode(0o755))?;
-    Ok(())
-}
-
-/// Enables the controllers that the settings need, and writes them.
-fn limit(cgroup: &Cgroup, parent: &Path, settings: &[(String, String)]) -> Result<()> {
-    let mut enabled: Vec<&str> = Vec::new();
-    for (file, _) in settings {
-        let controller = file.split('.').next().unwrap_or(file);
-        if controller != "cgroup" && !enabled.contains(&controller) {
-            enabled.push(controller);
-        }
-    }
-    if !enabled.is_empty() {
-        let parent = Cgroup::open(parent)?;
-        for controller in enabled {
-            // Fails with EBUSY while processes are in the parent, with ENOENT where it is not delegated.
-            parent.write("cgroup.subtree_control", &format!("+{controller}")).map_err(|error| {
-                Error::Step {
-                    doing: format!("resource limits: the {controller} controller is not available here"),
-                    source: match error {
-                        Error::Kernel(error) => {
-                            io::Error::from_raw_os_error(error.errno().unwrap_or(libc::EIO))
-                        }
-                        other => io::Error::other(other.to_string()),
-                    },
-                }
-            })?;
-        }
-    }
-    settings.iter().try_for_each(|(file, value)| cgroup.write(file, value))
-}
-
 /// Whether version 2 is all that this host uses.
 #[must_use]
 pub fn is_version_2() -> bool {
@@ -279,7 +186,7 @@ fn cgroup_path(process: &str) -> Result<PathBuf> {
     line.map(PathBuf::from).ok_or_else(|| Error::unsupported("a kernel without cgroup v2"))
 }
 
-/// The cgroup of a process, if it is another one than the caller's.
+/// The cgroup of a process, if it is another one than the caller's, and the caller may put processes there.
 pub(super) fn of_process(pid: Pid) -> Result<Option<OwnedFd>> {
     if !is_version_2() {
         return Ok(None);
@@ -289,14 +196,24 @@ pub(super) fn of_process(pid: Pid) -> Result<Option<OwnedFd>> {
         return Ok(None);
     }
     let cgroup = Cgroup::open(&below_mount(&theirs)?)?;
-    let check = rustix::fs::accessat(
-        &cgroup.directory,
-        "cgroup.procs",
-        rustix::fs::Access::WRITE_OK,
-        AtFlags::empty(),
-    );
-    check.map_err(|errno| kernel::Error::path("access", cgroup.path.join("cgroup.procs"), errno))?;
+    // A process of the container may have made cgroups of its own below; they are the container's as well.
+    if !common_is_writable(&theirs)?
+        && !theirs.ancestors().any(|path| scope::enter_beside(path).unwrap_or(false))
+    {
+        let denied = rustix::io::Errno::ACCESS;
+        return Err(kernel::Error::path("access", cgroup.path.join("cgroup.procs"), denied).into());
+    }
     Ok(Some(cgroup.directory))
+}
+
+/// Whether the user may move processes between the caller's cgroup and `theirs`: the kernel wants her to be able to
+/// write `cgroup.procs` in the nearest one above both.
+fn common_is_writable(theirs: &Path) -> Result<bool> {
+    let own = own_cgroup()?;
+    let common: PathBuf =
+        own.components().zip(theirs.components()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
+    let directory = Path::new(MOUNT).join(common.strip_prefix("/").unwrap_or(&common));
+    Ok(rustix::fs::access(directory.join("cgroup.procs"), rustix::fs::Access::WRITE_OK).is_ok())
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use oci_spec::runtime::{
-    BoxBuilder, LinuxNamespace, LinuxNamespaceType, LinuxSeccomp, LinuxSeccompAction, LinuxSyscall, Root,
-    Spec, User,
+    BoxBuilder, Linux, LinuxNamespace, LinuxNamespaceType, LinuxPids, LinuxSeccomp, LinuxSeccompAction,
+    LinuxSyscall, Root, Spec, User,
 };
 
 use crate::runtime::error::{Error, Result};
@@ -48,10 +48,24 @@ pub(super) fn complete(
     if let UserNamespace::New(maps) = &plan.namespaces.user {
         linux.set_uid_mappings(Some(id_mappings(&maps.uid))).set_gid_mappings(Some(id_mappings(&maps.gid)));
     }
+    if cgroup.is_some() {
+        limit_processes(linux, plan);
+    }
     let mut namespaces = linux.namespaces().clone().unwrap_or_default();
     set_namespaces(&mut namespaces, plan);
     linux.set_namespaces(Some(namespaces)).set_seccomp(seccomp).set_cgroups_path(cgroup.map(Path::to_owned));
     Ok(spec)
+}
+
+/// The usual limit of processes, which a spec has no word for: that it need not hold.
+fn limit_processes(linux: &mut Linux, plan: &Plan) {
+    let limit = plan.cgroup.optional.iter().find(|(file, _)| file == "pids.max");
+    let Some(limit) = limit.and_then(|(_, value)| value.parse().ok()) else { return };
+    let mut pids = LinuxPids::default();
+    pids.set_limit(limit);
+    let mut resources = linux.resources().clone().unwrap_or_default();
+    resources.set_pids(Some(pids));
+    linux.set_resources(Some(resources));
 }
 
 fn set_process(spec: &mut Spec, process: &Process) {

@@ -12,6 +12,7 @@ mod resources;
 mod sysctl;
 
 pub use linux::id_mappings;
+pub use resources::settings as cgroup_settings;
 pub use sysctl::IPC_PARAMETERS;
 
 use std::path::{Component, Path, PathBuf};

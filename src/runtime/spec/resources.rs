@@ -15,18 +15,26 @@ pub(super) fn cgroup(linux: &Linux) -> Result<CgroupPlan> {
         no_nul("linux.cgroupsPath", path)?;
     }
     let resources = linux.resources().as_ref();
+    let all = resources.map(settings).transpose()?.unwrap_or_default();
+    // What asks for no limit needs nobody who keeps it.
+    let (optional, settings) = all.into_iter().partition(|(_, value)| value == "max");
     Ok(CgroupPlan {
         path,
         disabled: false,
         required: false,
-        settings: resources.map(settings).transpose()?.unwrap_or_default(),
+        settings,
+        optional,
         device_rules: resources
             .and_then(|resources| resources.devices().as_ref())
             .is_some_and(|rules| !rules.is_empty()),
     })
 }
 
-fn settings(resources: &LinuxResources) -> Result<Settings> {
+/// The files of a cgroup that `resources` are about, and what is written to them.
+///
+/// # Errors
+/// For limits that make no sense, or that version 2 does not have.
+pub fn settings(resources: &LinuxResources) -> Result<Settings> {
     let mut settings = Settings::new();
     let mut set = |file: &str, value: String| settings.push((file.to_owned(), value));
     if let Some(spec) = resources.memory() {

@@ -27,6 +27,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
 use crate::kernel::idmap::IdMaps;
+use crate::kernel::ns::{self, Namespace, NamespaceSet};
 use crate::kernel::path::RootDir;
 use crate::kernel::prctl;
 use crate::kernel::process::exit_now;
@@ -104,6 +105,19 @@ pub(super) struct Setup<'a> {
     pub(super) maps: Option<IdMaps>,
     pub(super) protection: Protection,
     pub(super) trees: Trees,
+    /// The process whose cgroup namespace the child joins first of all. Not before the clone: from inside of it, a
+    /// cgroup that is not below its root is not to be had (ENOENT with `nsdelegate`).
+    pub(super) cgroup_namespace: Option<OwnedFd>,
+}
+
+impl Setup<'_> {
+    /// Joins what can be joined only by the child.
+    pub(super) fn join_late(&self) -> Result<()> {
+        match &self.cgroup_namespace {
+            Some(process) => Ok(ns::enter_process(process, NamespaceSet::EMPTY.with(Namespace::Cgroup))?),
+            None => Ok(()),
+        }
+    }
 }
 
 impl<'a> Stage<'a> {

@@ -94,12 +94,7 @@ impl Stage<'_> {
     /// until the surroundings are ready.
     fn copy_of(&mut self, path: &Path) -> Result<OwnedFd> {
         if self.files.is_none() {
-            let context = FileSystemContext::open(c"tmpfs")?;
-            context.set(c"source", c"files")?;
-            context.set(c"size", c"16m")?;
-            context.set(c"mode", c"0755")?;
-            let tree = context.mount(mount::NO_SUID | mount::NO_DEV | mount::NO_EXEC)?;
-            self.files = Some(RootDir::from_fd(tree, "/"));
+            self.files = Some(tmpfs_for_files()?);
         }
         let files = self.files.as_ref().expect("made above");
         let name = Path::new(path.file_name().unwrap_or(path.as_os_str()));
@@ -109,7 +104,22 @@ impl Stage<'_> {
             Err(error) if error.errno() == Some(libc::EEXIST) => {}
             Err(error) => return Err(error.into()),
         }
-        Ok(mount::clone_tree(files, &c_path(name)?, false)?)
+        match mount::clone_tree(files, &c_path(name)?, false) {
+            Err(error) if error.errno() == Some(libc::EINVAL) => self.mounted_copy_of(path, name),
+            copy => Ok(copy?),
+        }
+    }
+
+    /// The same where a detached mount cannot be copied, before Linux 6.15: a tmpfs for this file alone covers a place
+    /// of this namespace for a moment.
+    fn mounted_copy_of(&mut self, path: &Path, name: &Path) -> Result<OwnedFd> {
+        self.copies.retain(|(other, _)| other != path);
+        let files = tmpfs_for_files()?;
+        self.copies.push((path.to_owned(), files.create_new(name, Mode::from_raw_mode(0o644))?));
+        mount::attach(files.as_fd(), open_host(Path::new("/proc"))?)?;
+        let copy = mount::clone_tree(&files, &c_path(name)?, false);
+        mount::detach_at(c"/proc")?;
+        Ok(copy?)
     }
 
     pub(super) fn fill_copies(&mut self) -> Result<()> {
@@ -294,4 +304,14 @@ fn in_mount(destination: &Path, error: Error) -> Error {
 /// Whether a mount was given a mode, which then counts for more than the image's.
 fn has_mode_of_its_own(source: &MountSource) -> bool {
     matches!(source, MountSource::FileSystem { options, .. } if options.iter().any(|(key, _)| key == "mode"))
+}
+
+/// A tmpfs for copies of small files, detached.
+fn tmpfs_for_files() -> Result<RootDir> {
+    let context = FileSystemContext::open(c"tmpfs")?;
+    context.set(c"source", c"files")?;
+    context.set(c"size", c"16m")?;
+    context.set(c"mode", c"0755")?;
+    let tree = context.mount(mount::NO_SUID | mount::NO_DEV | mount::NO_EXEC)?;
+    Ok(RootDir::from_fd(tree, "/"))
 }

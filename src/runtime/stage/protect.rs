@@ -235,6 +235,7 @@ fn run(luggage: Luggage) -> ! {
         maps: luggage.maps,
         protection: Protection::Unneeded,
         trees: Trees::unpack(luggage.trees, adopt),
+        cgroup_namespace: None,
     });
     stage.kept = luggage.extra;
     stage.outer_pid = luggage.outer_pid;

@@ -49,9 +49,14 @@ impl Stage<'_> {
                     Some(directory) => directory,
                     None => empty_directory()?,
                 };
-                let cover = mount::clone_tree(&directory, c"", false)?;
-                empty = Some(directory);
-                cover
+                match mount::clone_tree(&directory, c"", false) {
+                    // Before Linux 6.15 a detached mount cannot be copied: each path gets one of its own.
+                    Err(error) if error.errno() == Some(libc::EINVAL) => directory,
+                    cover => {
+                        empty = Some(directory);
+                        cover?
+                    }
+                }
             } else {
                 let node = match null.take() {
                     Some(node) => node,

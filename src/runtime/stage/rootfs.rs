@@ -109,7 +109,7 @@ pub(in crate::runtime) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
     for (at, lower) in overlay.lowers.iter().enumerate() {
         match context.set(c"lowerdir+", &c_path(lower)?) {
             // Before Linux 6.8 there is only one list of all layers, and this API takes no text longer
-            // than 255 bytes.
+            // than 255 bytes. Linux 6.5 to 6.7 say so here, older kernels when the mount is made.
             Err(error) if at == 0 && error.errno() == Some(libc::EINVAL) => {
                 return mount_overlay_by_text(overlay);
             }
@@ -130,7 +130,10 @@ pub(in crate::runtime) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
     for (key, value) in &overlay.options {
         super::mounts::set_option(&context, key, value.as_deref())?;
     }
-    let tree = context.mount(0)?;
+    let tree = match context.mount(0) {
+        Err(error) if error.errno() == Some(libc::EINVAL) => return mount_overlay_by_text(overlay),
+        tree => tree?,
+    };
     enter_directory(Path::new("/"))?;
     Ok(tree)
 }
@@ -138,6 +141,7 @@ pub(in crate::runtime) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
 /// The same by `mount`, whose text may be as long as a page. It mounts at a place, so one is covered for a
 /// moment in this namespace of our own, and the mount is taken off it.
 fn mount_overlay_by_text(overlay: &Overlay) -> Result<OwnedFd> {
+    enter_directory(&overlay.lower_base)?;
     let text = c_bytes(overlay_text(overlay))?;
     mount::mount_at(c"/proc", c"overlay", &text)?;
     let tree = open_host(Path::new("/proc")).and_then(|place| Ok(mount::clone_tree(&place, c"", false)?));

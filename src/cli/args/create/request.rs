@@ -30,6 +30,8 @@ pub fn request(engine: &Engine, args: &CreateArgs) -> Result<CreateRequest> {
         cgroups: namespace::parse_cgroups(
             args.resources.cgroups.as_deref().unwrap_or(&config.containers.cgroups),
         )?,
+        resources: args.resources.resources(config)?,
+        cgroup_parent: args.resources.cgroup_parent.clone().filter(|parent| !parent.is_empty()),
         sd_notify: args.resources.sdnotify.clone(),
         health: args.health.request()?,
         publish_all: args.network.publish_all,
@@ -50,17 +52,11 @@ pub fn request(engine: &Engine, args: &CreateArgs) -> Result<CreateRequest> {
 
 /// Options that exclude each other, whether or not they are supported.
 fn conflicts(args: &CreateArgs) -> Result<()> {
-    let resources = &args.resources;
     let no_hosts = args.network.no_hosts == Some(true);
-    let pairs = [
-        (resources.cpu_period.is_some() && resources.cpus.is_some(), "--cpu-period and --cpus"),
-        (resources.cpu_quota.is_some() && resources.cpus.is_some(), "--cpu-quota and --cpus"),
-        (no_hosts && !args.network.add_host.is_empty(), "--no-hosts and --add-host"),
-    ];
-    match pairs.iter().find(|(both, _)| *both) {
-        Some((_, names)) => Err(CommandError::new(format!("{names} cannot be set together"))),
-        None => Ok(()),
+    if no_hosts && !args.network.add_host.is_empty() {
+        return Err(CommandError::new("--no-hosts and --add-host cannot be set together"));
     }
+    Ok(())
 }
 
 fn unsupported(args: &CreateArgs) -> Option<&'static str> {
@@ -87,9 +83,6 @@ fn unsupported(args: &CreateArgs) -> Option<&'static str> {
 fn check(args: &CreateArgs, request: &CreateRequest) -> Result<()> {
     let fail = |text: &str| Err(CommandError::new(text));
     let network = &args.network;
-    if args.resources.cpus.is_some() && args.resources.cpu_period.is_some() {
-        return fail("--cpu-period and --cpus cannot be set together");
-    }
     if request.network.no_hosts && !network.add_host.is_empty() {
         return fail("--no-hosts and --add-host cannot be set together");
     }

@@ -1,7 +1,7 @@
 //! `rbox container clone`.
 
 use crate::cli::args::create::CreateArgs;
-use crate::cli::commands::update::LimitArgs;
+use crate::cli::args::limits::LimitArgs;
 use crate::cli::ensure;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
@@ -54,8 +54,9 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if args.pod.is_some() {
         return Err(CommandError::new("not supported yet: --pod"));
     }
-    if let Some(flag) = args.limits.first() {
-        return Err(CommandError::new(format!("not supported yet: {flag} of a clone")));
+    let resources = args.limits.resources()?;
+    for warning in args.limits.warnings() {
+        ui.warn(warning);
     }
     let containers = engine.containers()?;
     let record = containers.lookup(args.container.strip_prefix('/').unwrap_or(&args.container))?;
@@ -64,6 +65,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         None => free_name(&containers, &record)?,
     };
     let mut request = request(&containers, &record, name)?;
+    request.resources.update(&resources);
     if let Some(image) = args.image {
         request.rootfs = RootFs::Image { reference: image, id: None };
         ensure::image(ui, engine, &CreateArgs::default(), &mut request)?;

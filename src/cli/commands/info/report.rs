@@ -207,7 +207,7 @@ impl Host {
         let env = engine.env();
         let own_path = host::own_executable();
         let memory = host::Memory::read();
-        let manager = engine.options.cgroup_manager.as_ref().or(config.engine.cgroup_manager.as_ref());
+        let manager = crate::container::create::cgroup::manager(engine)?;
         let maps = &engine.user_maps().maps;
         let lines = |map: &[IdRange]| {
             let line = |range: &IdRange| IdLine {
@@ -222,7 +222,7 @@ impl Host {
         Ok(Self {
             arch: go_arch(),
             buildah_version: compat::BUILDAH,
-            cgroup_manager: manager.cloned().unwrap_or_else(|| "cgroupfs".to_owned()),
+            cgroup_manager: manager.as_str().to_owned(),
             cgroup_version: if host::is_unified() { "v2" } else { "v1" },
             cgroup_controllers: host::controllers(),
             conmon: Program {

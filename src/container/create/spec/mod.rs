@@ -14,7 +14,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
-use oci_spec::runtime::{Root, Spec};
+use oci_spec::runtime::{LinuxResources, Root, Spec};
 
 use super::request::{CreateRequest, Systemd};
 use super::{Extras, NamespaceMode};
@@ -70,6 +70,8 @@ pub struct HostFacts {
     pub hard_limits: Vec<(String, u64)>,
     /// Every capability that the kernel has.
     pub capabilities: CapabilitySet,
+    /// Limits, with the numbers of the devices that they are about.
+    pub resources: Option<LinuxResources>,
     /// Further paths to hide that differ from machine to machine.
     pub masked: Vec<String>,
     /// The host has mounted its message queues on `/dev/mqueue`.
@@ -121,6 +123,12 @@ pub struct Generated {
     pub warnings: Vec<String>,
 }
 
+/// The limit of processes of a container that asks for none.
+fn default_pids(input: &SpecInput<'_>) -> Option<i64> {
+    let configured = input.config.pids_limit;
+    (input.request.resources.pids.is_none() && configured > 0).then_some(configured)
+}
+
 /// Makes the runtime spec.
 ///
 /// # Errors
@@ -148,6 +156,7 @@ pub fn generate(input: &SpecInput<'_>) -> Result<Generated> {
     generated.extras.create_cwd = request.workdir.is_none();
     generated.extras.init = request.init.as_ref().is_some_and(|init| init.path.is_none());
     generated.extras.files.mtab = true;
+    generated.extras.pids = default_pids(input);
     generated.extras.lookup = process::lookup(input, &generated);
 
     let process = process::process(input, &mut generated)?;

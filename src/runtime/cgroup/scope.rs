@@ -1,0 +1,131 @@
+//! A scope: a cgroup that systemd makes for processes that were started by somebody else, and removes with the last
+//! of them. It is the user's own, with all controllers that she has.
+//!
+//! ```text
+//! …/user@1000.service/user.slice/libpod-ID.scope     delegated; empty itself, so that it can have controllers
+//!   supervisor/                                      the monitor and its helpers: no limit of the container's holds
+//!   container/                                       the container; made and removed with each run
+//! ```
+//!
+//! The scope is made around the process that asks, which so leaves the login session that it was started in: the
+//! container outlives it. Names are podman's, because people look for them.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+
+use super::manager::{Address, Request};
+use super::{Cgroup, below_mount, own_cgroup};
+use crate::kernel;
+use crate::runtime::error::{Error, Result};
+
+/// The slice in which podman puts containers of users.
+pub const SLICE: &str = "user.slice";
+
+const SUPERVISOR: &str = "supervisor";
+const CONTAINER: &str = "container";
+
+/// A scope that this process is in.
+#[derive(Debug)]
+pub struct Scope {
+    /// From the root of the hierarchy.
+    path: PathBuf,
+}
+
+/// A scope that systemd was asked for.
+#[derive(Debug)]
+pub struct Asked {
+    request: Request,
+    address: Address,
+    id: String,
+    slice: String,
+    unit: String,
+}
+
+impl Scope {
+    /// Asks for the scope of the container `id` in `slice`, and does not wait for it.
+    ///
+    /// # Errors
+    /// When nobody listens.
+    pub fn ask(address: &Address, id: &str, slice: &str) -> Result<Asked> {
+        let unit = format!("libpod-{id}.scope");
+        let request = Request::scope(address, &unit, slice, &description(id))?;
+        let (id, slice) = (id.to_owned(), slice.to_owned());
+        Ok(Asked { request, address: address.clone(), id, slice, unit })
+    }
+
+    /// Where the container goes: from the root of the hierarchy.
+    #[must_use]
+    pub fn container(&self) -> PathBuf {
+        self.path.join(CONTAINER)
+    }
+}
+
+fn description(id: &str) -> String {
+    format!("rbox container {id}")
+}
+
+impl Asked {
+    /// Waits until this process is in the scope.
+    ///
+    /// # Errors
+    /// When systemd refuses, or does not answer.
+    pub fn wait(self) -> Result<Scope> {
+        let unit = match self.request.done() {
+            Ok(()) => self.unit,
+            // An earlier run whose last process has just ended, or has left somebody behind.
+            Err(Error::Manager { name, .. }) if name == "org.freedesktop.systemd1.UnitExists" => {
+                let unit = format!("libpod-{}-{}.scope", self.id, std::process::id());
+                Request::scope(&self.address, &unit, &self.slice, &description(&self.id))?.done()?;
+                unit
+            }
+            Err(error) => return Err(error),
+        };
+        let path = own_cgroup()?;
+        if path.file_name() != Some(unit.as_ref()) {
+            let what = format!("the process was not moved to {unit}: it is in {}", path.display());
+            return Err(Error::Manager { name: String::new(), what });
+        }
+        leave(&path)?;
+        Ok(Scope { path })
+    }
+}
+
+/// Moves this process to a leaf: a cgroup with processes cannot hand out controllers.
+fn leave(scope: &Path) -> Result<()> {
+    let supervisor = below_mount(scope)?.join(SUPERVISOR);
+    match rustix::fs::mkdir(&supervisor, Mode::from_raw_mode(0o755)) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+        Err(errno) => return Err(kernel::Error::path("mkdir", &supervisor, errno).into()),
+    }
+    Cgroup::open(&supervisor)?.write("cgroup.procs", "0")
+}
+
+/// Moves this process beside the container whose cgroup is `target`, when that is in a scope: from elsewhere, such as a
+/// login session, nobody but systemd may. Whether it is there now is returned.
+pub(super) fn enter_beside(target: &Path) -> Result<bool> {
+    let Some(scope) = target.parent().filter(|_| target.ends_with(CONTAINER)) else { return Ok(false) };
+    let own = own_cgroup()?;
+    if own.starts_with(scope) {
+        return Ok(true);
+    }
+    let (Some(address), Some(unit)) = (Address::of_cgroup(target), scope.file_name()) else {
+        return Ok(false);
+    };
+    let below = format!("/{SUPERVISOR}");
+    Request::attach(&address, &unit.to_string_lossy(), &below)?.answered()?;
+    Ok(own_cgroup()?.starts_with(scope))
+}
+
+/// The cgroup whose files say what belongs to the container in `directory`: systemd's, or its own.
+#[must_use]
+pub fn unit_of(directory: &Path) -> &Path {
+    match directory.parent() {
+        Some(parent)
+            if directory.ends_with(CONTAINER) && parent.extension().is_some_and(|e| e == "scope") =>
+        {
+            parent
+        }
+        _ => directory,
+    }
+}
