@@ -7,6 +7,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`cli`] | arguments, one file a command, terminal output, `--format`, exit codes |
+//! | [`doctor`] | what rbox needs of the host, looked at piece by piece |
 //! | [`engine`] | opens the handles (`config`, `store`, containers) and nothing else |
 //! | [`container`] | container records, state, OCI spec generation, every lifecycle verb |
 //! | [`image`] | references, manifests, registries, pull, load |
@@ -25,6 +26,7 @@
 pub mod cli;
 pub mod config;
 pub mod container;
+pub mod doctor;
 pub mod engine;
 pub mod events;
 pub mod image;

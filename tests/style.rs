@@ -38,10 +38,12 @@ const MATRIX: &[(&str, &[&str])] = &[
             "config", "kernel",
         ],
     ),
+    ("doctor", &["engine", "network", "store", "userns", "config", "kernel"]),
     (
         "cli",
         &[
             "container",
+            "doctor",
             "engine",
             "events",
             "image",

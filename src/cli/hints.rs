@@ -6,6 +6,7 @@
 use std::error::Error as StdError;
 use std::path::Path;
 
+use crate::doctor::id;
 use crate::{container, image, kernel, network, runtime, userns};
 
 /// What the user can do about `error`, if anything is known.
@@ -19,12 +20,14 @@ pub fn for_error(error: &(dyn StdError + 'static)) -> Vec<String> {
         if let Some(hint) = cause.downcast_ref::<container::Error>().and_then(container::Error::hint) {
             return vec![hint];
         }
-        let named = cause
-            .downcast_ref::<userns::Error>()
-            .and_then(userns::Error::hint)
-            .or_else(|| cause.downcast_ref::<network::Error>().and_then(network::Error::hint));
-        if let Some(hint) = named {
-            return vec![hint.to_owned()];
+        if let Some(hint) = cause.downcast_ref::<userns::Error>().and_then(userns::Error::hint) {
+            return vec![with_check(hint, id::USERNS)];
+        }
+        if let Some(error) = cause.downcast_ref::<network::Error>()
+            && let Some(hint) = error.hint()
+        {
+            let check = if matches!(error, network::Error::Bind { .. }) { id::PORTS } else { id::PASTA };
+            return vec![with_check(hint, check)];
         }
         if let Some(hint) = cause.downcast_ref::<runtime::Error>().and_then(runtime::Error::hint) {
             return vec![hint];
@@ -42,10 +45,18 @@ pub fn for_error(error: &(dyn StdError + 'static)) -> Vec<String> {
     Vec::new()
 }
 
+/// A hint that names the check of `rbox doctor` which looks closer.
+fn with_check(hint: &str, check: &str) -> String {
+    format!("{hint} (`rbox doctor {check}` says more)")
+}
+
 /// What the kernel means by refusing a call.
 fn for_call(failed: &kernel::Error) -> Option<String> {
     let errno = failed.errno()?;
     match failed {
+        kernel::Error::Call { call: call @ ("unshare" | "clone3" | "clone"), .. } => {
+            for_plain_call(call, errno).map(|hint| with_check(hint, id::USERNS))
+        }
         kernel::Error::Call { call, .. } => for_plain_call(call, errno).map(str::to_owned),
         kernel::Error::Path { call, path, .. } => for_path(call, path, errno),
     }
@@ -76,17 +87,19 @@ fn for_path(call: &str, path: &Path, errno: i32) -> Option<String> {
         // The size limit of a process answers so too.
         libc::EFBIG => Some("the file is larger than `ulimit -f` allows".to_owned()),
         // A name inside of an archive is no place that could be looked at.
-        libc::ENOSPC if path.is_relative() => Some("the file system is full: see `df -h` and `df -i`".to_owned()),
+        libc::ENOSPC if path.is_relative() => {
+            Some("the file system is full: see `df -h` and `df -i`".to_owned())
+        }
         libc::ENOSPC => Some(format!("the file system is full: see `df -h {place}` and `df -i {place}`")),
         libc::EDQUOT => Some("the disk quota of this user is used up: see `quota`".to_owned()),
         libc::EROFS => Some("the file system is read-only: `--root DIR` puts the store elsewhere".to_owned()),
-        libc::EACCES | libc::EPERM if path.starts_with("/sys/fs/cgroup") => Some(
-            "this cgroup is not delegated to you: log in through systemd, or run under `systemd-run --user --scope`"
-                .to_owned(),
+        libc::EACCES | libc::EPERM if path.starts_with("/sys/fs/cgroup") => Some(with_check(
+            "this cgroup is not delegated to you: log in through systemd, or run under `systemd-run --user --scope`",
+            id::CGROUP,
+        )),
+        libc::ENOENT | libc::EACCES if path == Path::new("/dev/net/tun") => Some(
+            "the network of a container needs /dev/net/tun: `sudo modprobe tun`, and mode 0666".to_owned(),
         ),
-        libc::ENOENT | libc::EACCES if path == Path::new("/dev/net/tun") => {
-            Some("the network of a container needs /dev/net/tun: `sudo modprobe tun`, and mode 0666".to_owned())
-        }
         libc::ENOENT | libc::EACCES if path == Path::new("/dev/fuse") => {
             Some("fuse-overlayfs needs /dev/fuse: `sudo modprobe fuse`, and mode 0666".to_owned())
         }

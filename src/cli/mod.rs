@@ -150,7 +150,7 @@ pub fn enter_user_namespace(ui: &mut Ui, engine: &Engine) -> error::Result<()> {
     if let userns::MapKind::Single { why } = &maps.kind {
         let fix = why.fix().map_or_else(String::new, |fix| format!("; to get a range of ids: {fix}"));
         ui.warn(format_args!(
-            "only one user id is available: {why}, so files of all owners become yours{fix}"
+            "only one user id is available: {why}, so files of all owners become yours{fix} (`rbox doctor subids` says more)"
         ));
     }
     Ok(())

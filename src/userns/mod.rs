@@ -10,6 +10,7 @@ mod hold;
 mod holder;
 mod maker;
 pub mod maps;
+mod trial;
 
 use crate::config::subid;
 
@@ -17,6 +18,7 @@ pub use enter::{Entering, begin, begin_beside, enter};
 pub use error::{Error, Result};
 pub use holder::reclaim_records;
 pub use maps::{MapKind, MapWriter, SingleReason, UserMaps, user_maps};
+pub use trial::{Worth, try_out};
 
 /// How a process got into H.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,6 +17,7 @@ mod commit;
 mod configuration;
 mod copy;
 mod damaged;
+mod doctor;
 mod events;
 mod faults;
 mod health;

@@ -18,6 +18,7 @@ pub mod container;
 pub mod cp;
 pub mod create;
 pub mod diff;
+pub mod doctor;
 pub mod events;
 pub mod exec;
 pub mod export;
@@ -145,6 +146,7 @@ commands! {
     diff: "diff" => Caller;
     diff::container: "container diff" => Caller;
     diff::image: "image diff" => Caller;
+    doctor: "doctor" => Caller;
     exec: "exec", "container exec" => Caller;
     export: "export", "container export" => Caller;
     healthcheck: "healthcheck run" => Caller;
