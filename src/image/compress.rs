@@ -1,22 +1,18 @@
 //! Compression of layers on their way out.
 //!
 //! The same input gives the same bytes whatever the number of processors: the digest of a layer that was pushed once is
-//! known for ever. Gzip is cut into pieces that are compressed side by side, each with the end of the one before as its
-//! dictionary, and joined to one ordinary member (RFC 1952).
+//! known for ever. Gzip is cut into pieces that are compressed side by side; each becomes a member of its own, and members
+//! that follow each other are one file (RFC 1952, 2.2).
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write as _};
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use flate2::{Compress, Compression, FlushCompress, Status};
+use libdeflater::{CompressionLvl, Compressor};
 
 /// How much of the input one piece has.
 const PIECE: usize = 1 << 20;
-/// As far back as deflate can refer.
-const WINDOW: usize = 32 << 10;
-/// Deflate member without name and time; written on an unknown system.
-const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 /// More threads bring nothing that a network could take.
 const THREADS_MAX: usize = 8;
 
@@ -105,7 +101,7 @@ pub fn compress(
     out: &mut dyn FnMut(Vec<u8>) -> io::Result<()>,
 ) -> io::Result<()> {
     match settings.algorithm {
-        Algorithm::Gzip => gzip(input, settings.level().unsigned_abs(), out),
+        Algorithm::Gzip => gzip(input, settings.level(), out),
         Algorithm::Zstd => zstd(input, settings.level(), out),
     }
 }
@@ -129,15 +125,13 @@ fn zstd(input: &mut dyn Read, level: i32, out: &mut dyn FnMut(Vec<u8>) -> io::Re
 
 /// A piece of the input on its way through a thread.
 struct Job {
-    /// The end of the piece before.
-    dictionary: Vec<u8>,
     piece: Vec<u8>,
-    is_last: bool,
     done: SyncSender<io::Result<Vec<u8>>>,
 }
 
-fn gzip(input: &mut dyn Read, level: u32, out: &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+fn gzip(input: &mut dyn Read, level: i32, out: &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> io::Result<()> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(THREADS_MAX);
+    let level = CompressionLvl::new(level).map_err(|_| io::Error::other("no such compression level"))?;
     let (jobs, waiting) = sync_channel::<Job>(threads);
     let waiting = Mutex::new(waiting);
     std::thread::scope(|scope| {
@@ -146,35 +140,26 @@ fn gzip(input: &mut dyn Read, level: u32, out: &mut dyn FnMut(Vec<u8>) -> io::Re
         }
         // Moved in, so that the threads end with it whatever happens.
         let jobs = jobs;
-        let mut crc = crc32fast::Hasher::new();
-        let mut size: u64 = 0;
         let mut running: VecDeque<Receiver<io::Result<Vec<u8>>>> = VecDeque::new();
-        let mut dictionary = Vec::new();
-        out(GZIP_HEADER.to_vec())?;
-        let mut next = read_piece(input)?;
+        let mut is_first = true;
         loop {
-            let piece = next;
-            // A piece that is not full is the last one; a full one may be followed by nothing.
-            next = if piece.len() == PIECE { read_piece(input)? } else { Vec::new() };
-            let is_last = next.is_empty();
-            crc.update(&piece);
-            size += piece.len() as u64;
-            let end = piece[piece.len().saturating_sub(WINDOW)..].to_vec();
-            let (done, result) = sync_channel(1);
-            let job = Job { dictionary: std::mem::replace(&mut dictionary, end), piece, is_last, done };
-            jobs.send(job).map_err(|_| stopped())?;
-            running.push_back(result);
+            let piece = read_piece(input)?;
+            // A piece that is not full is the last one; nothing at all is an archive, too.
+            let is_last = piece.len() < PIECE;
+            if !piece.is_empty() || is_first {
+                let (done, result) = sync_channel(1);
+                jobs.send(Job { piece, done }).map_err(|_| stopped())?;
+                running.push_back(result);
+            }
+            is_first = false;
             while running.len() > threads || (is_last && !running.is_empty()) {
                 let result = running.pop_front().expect("it is not empty");
                 out(result.recv().map_err(|_| stopped())??)?;
             }
             if is_last {
-                break;
+                return Ok(());
             }
         }
-        let mut trailer = crc.finalize().to_le_bytes().to_vec();
-        trailer.extend(((size & 0xffff_ffff) as u32).to_le_bytes());
-        out(trailer)
     })
 }
 
@@ -182,41 +167,21 @@ fn stopped() -> io::Error {
     io::Error::other("the compression was given up")
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>, level: u32) {
+fn work(waiting: &Mutex<Receiver<Job>>, level: CompressionLvl) {
+    // It keeps nothing from one piece to the next.
+    let mut compressor = Compressor::new(level);
     loop {
         let job = waiting.lock().unwrap_or_else(std::sync::PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
+        let mut member = vec![0; compressor.gzip_compress_bound(job.piece.len())];
+        let size = compressor.gzip_compress(&job.piece, &mut member).map_err(io::Error::other);
+        let member = size.map(|size| {
+            member.truncate(size);
+            member.shrink_to_fit();
+            member
+        });
         // Somebody who does not wait any more has given up.
-        let _ = job.done.send(deflate_piece(level, &job));
-    }
-}
-
-/// One piece as deflate blocks that end at a byte.
-fn deflate_piece(level: u32, job: &Job) -> io::Result<Vec<u8>> {
-    // A new one each time: one that was reset does not always give the same bytes as a new one.
-    let mut deflate = Compress::new(Compression::new(level), false);
-    if !job.dictionary.is_empty() {
-        deflate.set_dictionary(&job.dictionary).map_err(io::Error::other)?;
-    }
-    let flush = if job.is_last { FlushCompress::Finish } else { FlushCompress::Sync };
-    let mut output = Vec::with_capacity(job.piece.len() / 2 + 1024);
-    let mut read = 0;
-    loop {
-        let before = deflate.total_in();
-        let status =
-            deflate.compress_vec(&job.piece[read..], &mut output, flush).map_err(io::Error::other)?;
-        read += usize::try_from(deflate.total_in() - before).unwrap_or(usize::MAX);
-        // With room left there is nothing more to come out.
-        let is_done = match status {
-            Status::StreamEnd => true,
-            Status::Ok | Status::BufError => {
-                !job.is_last && read == job.piece.len() && output.len() < output.capacity()
-            }
-        };
-        if is_done {
-            return Ok(output);
-        }
-        output.reserve(job.piece.len() / 2 + 1024);
+        let _ = job.done.send(member);
     }
 }
 
@@ -274,7 +239,7 @@ mod tests {
                 let gzip = compressed(&bytes, settings);
                 assert_eq!(gzip, compressed(&bytes, settings), "the same bytes each time");
                 let mut back = Vec::new();
-                flate2::read::GzDecoder::new(&*gzip).read_to_end(&mut back).unwrap();
+                flate2::read::MultiGzDecoder::new(&*gzip).read_to_end(&mut back).unwrap();
                 assert!(back == bytes, "gzip of {size}");
                 assert!(size < 1000 || gzip.len() < size * 9 / 10, "{size}: {}", gzip.len());
             }

@@ -155,7 +155,7 @@ pub(crate) fn method(settings: Settings) -> String {
         Algorithm::Gzip => "gzip",
         Algorithm::Zstd => "zstd",
     };
-    format!("{name}-{}-v1", settings.level())
+    format!("{name}-{}-v2", settings.level())
 }
 
 /// The type of a layer with that compression.
