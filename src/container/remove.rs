@@ -112,6 +112,7 @@ impl Containers {
         let dir = self.dir(&record.id);
         rustix::fs::rename(&dir, &trash).map_err(|e| kernel::Error::path("rename", &dir, e))?;
         self.release_name(&record.name, &record.id)?;
+        crate::store::record_use(&self.data, &record.root.image_id);
         remove_dir(&self.run_dir(&record.id))?;
         if let Some(path) = &record.lifecycle.cid_file {
             let ours =

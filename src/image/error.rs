@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::archive::ArchiveError;
 use super::auth::{AuthError, KeyError};
 use super::decompress::DecompressError;
+use super::download::DownloadError;
 use super::manifest::ManifestError;
 use super::platform::Platform;
 use super::policy::PolicyError;
@@ -112,6 +113,14 @@ pub enum Error {
         path: Option<PathBuf>,
         /// What is wrong with it.
         source: Box<ArchiveError>,
+    },
+    /// A file of the web cannot be had.
+    #[error("downloading {url}")]
+    Download {
+        /// Where it should be.
+        url: String,
+        /// What happened.
+        source: Box<DownloadError>,
     },
     /// An option that contradicts another one.
     #[error("{0}")]
@@ -226,6 +235,7 @@ impl Error {
             Self::Several(errors) => errors.last().map_or(ErrorKind::Internal, Self::kind),
             Self::Transport(_) => ErrorKind::Unsupported,
             Self::Archive { source, .. } => source.kind(),
+            Self::Download { source, .. } => source.kind(),
         }
     }
 

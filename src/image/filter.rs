@@ -22,6 +22,8 @@ pub enum Condition {
     Since(Timestamp),
     /// Made before.
     Before(Timestamp),
+    /// Used last before.
+    UnusedSince(Timestamp),
     /// Used by containers.
     Containers(bool),
     /// Without name, and nothing builds on it.
@@ -57,6 +59,10 @@ fn matches(image: &Image, condition: &Condition, users: &Users, store: &Store) -
     match condition {
         Condition::Since(time) => image.created() > *time,
         Condition::Before(time) => image.created() < *time,
+        Condition::UnusedSince(time) => {
+            let used = store.last_use(&record.id).and_then(|used| Timestamp::try_from(used).ok());
+            used.is_some_and(|used| used < *time) && !users.contains_key(record.id.as_str())
+        }
         Condition::Containers(wanted) => users.contains_key(record.id.as_str()) == *wanted,
         Condition::Dangling(wanted) => image.is_dangling() == *wanted,
         Condition::Id(prefix) => record.id.as_str().starts_with(prefix),

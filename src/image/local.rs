@@ -2,7 +2,8 @@
 //!
 //! Everything is read from the store's records without a lock; an image that vanishes meanwhile is left out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use super::config::{Healthcheck, HistoryEntry, ImageConfig, RootFs, RunConfig};
 use super::error::{Error, Refusal, Result};
@@ -46,6 +47,16 @@ impl Image {
         self.tags.iter().map(|tag| tag.name.clone()).collect()
     }
 
+    /// All names, and after them those that it had and lost, the latest first.
+    #[must_use]
+    pub fn names_history(&self, store: &Store) -> Vec<String> {
+        let mut names = self.names();
+        let past = store.past_names(&self.record.id);
+        let past: Vec<String> = past.into_iter().filter(|name| !names.contains(name)).collect();
+        names.extend(past);
+        names
+    }
+
     /// All digests under which it is known, with each of its repositories.
     #[must_use]
     pub fn repo_digests(&self) -> Vec<String> {
@@ -85,6 +96,12 @@ impl Image {
     }
 }
 
+/// When an image was used last: pulled again, or a container made of it or removed.
+#[must_use]
+pub fn last_used(store: &Store, image: &Image) -> Option<jiff::Timestamp> {
+    jiff::Timestamp::try_from(store.last_use(&image.record.id)?).ok()
+}
+
 /// All images, the newest first.
 pub fn list(store: &Store) -> Result<Vec<Image>> {
     let mut tags: BTreeMap<ImageId, Vec<TagRecord>> = BTreeMap::new();
@@ -92,21 +109,35 @@ pub fn list(store: &Store) -> Result<Vec<Image>> {
         tags.entry(tag.image.clone()).or_default().push(tag);
     }
     let records = store.images()?;
-    let layers: Vec<Vec<Digest>> = records.iter().map(layers_of).collect();
-    let has_children = |own: &[Digest]| {
-        !own.is_empty() && layers.iter().any(|other| other.len() > own.len() && other.starts_with(own))
-    };
     let mut images: Vec<Image> = records
-        .iter()
-        .zip(&layers)
-        .map(|(record, own)| Image {
-            record: record.clone(),
+        .into_iter()
+        .map(|record| Image {
             tags: tags.remove(&record.id).unwrap_or_default(),
-            has_children: has_children(own),
+            record,
+            has_children: false,
         })
         .collect();
+    mark_children(&mut images);
     images.sort_by(|a, b| b.created().cmp(&a.created()).then_with(|| a.record.id.cmp(&b.record.id)));
     Ok(images)
+}
+
+/// Finds out which of these images others of them build on.
+pub fn mark_children(images: &mut [Image]) {
+    // In this order what builds on an image follows on it.
+    let chains: BTreeSet<Vec<&Digest>> = images.iter().map(|image| chain_of(&image.record)).collect();
+    let has_children = |own: Vec<&Digest>| {
+        let next = chains.range((Bound::Excluded(own.clone()), Bound::Unbounded)).next();
+        !own.is_empty() && next.is_some_and(|next| next.starts_with(&own))
+    };
+    let children: Vec<bool> = images.iter().map(|image| has_children(chain_of(&image.record))).collect();
+    for (image, has_children) in images.iter_mut().zip(children) {
+        image.has_children = has_children;
+    }
+}
+
+fn chain_of(record: &ImageRecord) -> Vec<&Digest> {
+    record.layers.iter().map(|layer| &layer.diff_id).collect()
 }
 
 fn layers_of(record: &ImageRecord) -> Vec<Digest> {
@@ -162,6 +193,8 @@ pub struct Inspection {
     user: String,
     history: Vec<HistoryEntry>,
     names_history: Vec<String>,
+    /// Not podman's: when a container was made of it last, or it was pulled.
+    last_used: Option<Moment>,
     #[serde(skip_serializing_if = "Option::is_none")]
     healthcheck: Option<Healthcheck>,
 }
@@ -219,7 +252,8 @@ pub fn inspect(store: &Store, record: ImageRecord) -> Result<Inspection> {
         manifest_type: manifest.family.manifest_type(),
         user,
         history: config.history,
-        names_history: image.names(),
+        names_history: image.names_history(store),
+        last_used: last_used(store, &image).map(|time| Moment(time.to_string())),
         healthcheck,
     })
 }

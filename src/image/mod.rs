@@ -8,6 +8,7 @@ pub mod commit;
 pub mod compress;
 pub mod config;
 pub mod decompress;
+pub mod download;
 pub mod error;
 pub mod filter;
 pub mod inflate;

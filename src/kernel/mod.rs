@@ -6,6 +6,7 @@
 pub mod cap;
 pub mod cred;
 pub mod descriptor;
+pub mod disk;
 pub mod error;
 pub mod file;
 pub mod idmap;

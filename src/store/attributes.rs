@@ -122,6 +122,7 @@ impl Store {
             version: VERSION,
             id: id.clone(),
             size: 0,
+            disk: 0,
             archive_size: 0,
             entries: repairs.len() as u64,
             implied: Vec::new(),

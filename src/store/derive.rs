@@ -28,6 +28,7 @@ use super::record::VERSION;
 use super::unpack::join;
 use super::{Digest, Store};
 use crate::kernel;
+use crate::kernel::disk::Usage;
 use crate::kernel::file::{self, Durability, Flock};
 use crate::kernel::idmap::{self, IdMaps, IdRange};
 use crate::kernel::xattr;
@@ -52,6 +53,9 @@ pub(super) struct DerivedRecord {
     pub(super) sources: Vec<Digest>,
     method: Method,
     maps: Option<IdMaps>,
+    /// What the tree takes on disk beside its layers. It is not part of what the tree is named for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) disk: Option<u64>,
 }
 
 impl Store {
@@ -59,7 +63,7 @@ impl Store {
     /// its directory, relative to the store.
     pub(super) fn derive(&self, layers: &[Layer], method: Method, maps: Option<&IdMaps>) -> Result<PathBuf> {
         let sources: Vec<Digest> = layers.iter().map(|layer| layer.record().id.clone()).collect();
-        let record = DerivedRecord { version: VERSION, sources, method, maps: maps.cloned() };
+        let record = DerivedRecord { version: VERSION, sources, method, maps: maps.cloned(), disk: None };
         let bytes = serde_json::to_vec(&record).expect("records have text keys only");
         let key = Digest::of(&bytes).hex();
         let relative = PathBuf::from("derived").join(&key);
@@ -84,6 +88,11 @@ impl Store {
                 Walk { layer, method, maps, target: &diff, links: HashMap::new(), dirs: BTreeMap::new() };
             walk.run()?;
         }
+        // Linked files are those of the layers.
+        let mut usage = if method == Method::Links { Usage::of_own_files() } else { Usage::default() };
+        usage.add(&stage.path.join("diff"), &std::collections::HashSet::new());
+        let record = DerivedRecord { disk: Some(usage.bytes()), ..record };
+        let bytes = serde_json::to_vec(&record).expect("records have text keys only");
         let (mode, name) = (Mode::RUSR | Mode::WUSR, OsStr::new("derived.json"));
         file::write_atomic(&stage.path, name, &bytes, mode, Durability::None)
             .map_err(Error::kernel("write a derived layer"))?;

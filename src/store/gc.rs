@@ -22,6 +22,7 @@ use super::session::{self, Kind};
 use super::table::{references, tag_file};
 use super::{Digest, Store};
 use crate::kernel;
+use crate::kernel::disk;
 use crate::kernel::file::{self, Flock};
 
 /// What to do with downloads that were interrupted.
@@ -40,7 +41,7 @@ pub struct Collected {
     pub blobs: u64,
     /// Layers.
     pub layers: u64,
-    /// Their bytes: sizes of blobs, and of layers as recorded.
+    /// What they took on disk, with the trees derived from them.
     pub bytes: u64,
 }
 
@@ -48,13 +49,16 @@ impl Store {
     /// Removes what no image and no living process refers to. A damaged image record stops the collection
     /// (what it refers to is unknown) without an error: deleting must work beside a bad record.
     pub fn gc(&self, partials: Partials) -> Result<Collected> {
-        self.reclaim_staging();
         let mut collected = Collected::default();
+        let left = session::abandoned_staging(self.data());
+        collected.bytes += left.iter().map(|path| disk::tree(path)).sum::<u64>();
+        self.reclaim_staging();
         let mut trash = Vec::new();
         {
             let table = self.table_exclusive()?;
             let Some(needed) = self.needed()? else { return Ok(collected) };
             self.sweep_tags(&table)?;
+            self.sweep_names(&table)?;
             for (kind, dir) in
                 [(Kind::Layer, "layers"), (Kind::Blob, "blobs/sha256"), (Kind::Blob, "blobs/sha512")]
             {
@@ -69,7 +73,7 @@ impl Store {
                 }
             }
         }
-        self.sweep_derived(&mut trash)?;
+        collected.bytes += self.sweep_derived(&mut trash)?;
         if partials == Partials::Remove {
             collected.bytes += self.sweep_partials()?;
         }
@@ -106,18 +110,22 @@ impl Store {
 
     /// Moves derived trees away whose layers are gone. It runs after these were moved: then nobody can want
     /// the tree.
-    fn sweep_derived(&self, trash: &mut Vec<PathBuf>) -> Result<()> {
+    fn sweep_derived(&self, trash: &mut Vec<PathBuf>) -> Result<u64> {
+        let mut bytes = 0;
         for name in self.list("derived")? {
             let path = self.data().join("derived").join(&name);
             let record = file::read_limited(&path.join("derived.json"), MAX_RECORD);
             let record: Option<DerivedRecord> =
                 record.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            if record.is_some_and(|record| record.sources.iter().all(|id| self.has(Kind::Layer, id))) {
+            if record.as_ref().is_some_and(|record| record.sources.iter().all(|id| self.has(Kind::Layer, id)))
+            {
                 continue;
             }
+            let recorded = record.and_then(|record| record.disk);
+            bytes += recorded.map_or_else(|| disk::tree(&path), |bytes| bytes + disk::flat(&path));
             trash.extend(self.discard(&path, "derived.json")?);
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// Moves an object out of the way and says where to, or, without room for that, deletes it in place:
@@ -163,7 +171,7 @@ impl Store {
         for name in self.list("blobs/partial")? {
             let path = self.data().join("blobs/partial").join(name);
             if let Ok(Some(_idle)) = Flock::try_exclusive_existing(&path) {
-                let size = path.metadata().map_or(0, |meta| meta.len());
+                let size = path.symlink_metadata().map_or(0, |meta| disk::allocated(&meta));
                 match rustix::fs::unlink(&path) {
                     Ok(()) => bytes += size,
                     Err(Errno::NOENT) => {}
@@ -178,19 +186,19 @@ impl Store {
         match kind {
             Kind::Blob => {
                 collected.blobs += 1;
-                collected.bytes += path.metadata().map_or(0, |meta| meta.len());
+                collected.bytes += path.symlink_metadata().map_or(0, |meta| disk::allocated(&meta));
             }
             Kind::Layer => {
                 collected.layers += 1;
                 let layer = digest.and_then(|digest| self.layer(digest).ok().flatten());
-                collected.bytes += layer.map_or(0, |layer| layer.record().size);
+                collected.bytes += layer.map_or_else(|| disk::tree(path), |layer| layer.on_disk());
             }
         }
     }
 }
 
 /// The digest that a file of the store is named for; nothing for a stray file, which nobody needs.
-fn digest_of(dir: &str, name: &str) -> Option<Digest> {
+pub(super) fn digest_of(dir: &str, name: &str) -> Option<Digest> {
     let algorithm = match dir.strip_prefix("blobs/") {
         Some(algorithm) => algorithm,
         None if name.len() == 128 => "sha512",

@@ -20,6 +20,7 @@ use super::record::{LayerRecord, VERSION};
 use super::session::Kind;
 use super::{Digest, Store, unpack};
 use crate::kernel;
+use crate::kernel::disk;
 use crate::kernel::file::{self, Durability, Flock};
 use crate::kernel::idmap::IdMaps;
 use crate::kernel::xattr;
@@ -36,6 +37,17 @@ impl Layer {
     #[must_use]
     pub fn record(&self) -> &LayerRecord {
         &self.record
+    }
+
+    /// What it takes on disk. Files are not walked, except for those of a layer that an earlier rbox unpacked.
+    #[must_use]
+    pub fn on_disk(&self) -> u64 {
+        let files = if self.record.disk == 0 && self.record.size > 0 {
+            disk::tree(&self.diff())
+        } else {
+            self.record.disk
+        };
+        files + disk::flat(&self.path)
     }
 
     /// The layer hides everything below it.
@@ -138,6 +150,7 @@ impl Store {
             version: VERSION,
             id: id.clone(),
             size: unpacked.size,
+            disk: 0,
             archive_size: unpacked.archive_size,
             entries: unpacked.entries,
             implied: unpacked.implied,
@@ -152,7 +165,8 @@ impl Store {
     }
 
     /// Makes a staged layer durable and visible.
-    pub(super) fn publish(&self, stage: &Stage, diff: OwnedFd, record: LayerRecord) -> Result<Layer> {
+    pub(super) fn publish(&self, stage: &Stage, diff: OwnedFd, mut record: LayerRecord) -> Result<Layer> {
+        record.disk = disk::tree(&stage.path.join("diff"));
         let bytes = serde_json::to_vec(&record).expect("records have text keys only");
         let mode = Mode::RUSR | Mode::WUSR;
         file::write_atomic(&stage.path, "layer.json".as_ref(), &bytes, mode, Durability::None)

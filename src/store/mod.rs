@@ -29,6 +29,8 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod unpack;
+mod usage;
+mod use_time;
 mod variants;
 
 pub use blob::{BlobSlot, BlobWriter};
@@ -45,6 +47,8 @@ pub use open::Store;
 pub use probe::{Driver, DriverInfo, DriverOptions};
 pub use record::{ImageId, ImageLayer, ImageRecord, LayerRecord, TagRecord};
 pub use root::{RootAttributes, RootMount};
-pub use session::reclaim_staging;
+pub use session::{abandoned_staging, reclaim_staging};
 pub use table::{ImageGuard, Removed};
+pub use usage::{Object, Usage};
+pub use use_time::record_use;
 pub use variants::Variant;

@@ -18,7 +18,7 @@ use crate::kernel;
 use crate::kernel::file::{self, Durability, Flock};
 
 /// Directories of the store that it makes itself.
-pub(super) const DIRS: [&str; 12] = [
+pub(super) const DIRS: [&str; 13] = [
     "tmp",
     "blobs",
     "blobs/sha256",
@@ -26,6 +26,7 @@ pub(super) const DIRS: [&str; 12] = [
     "blobs/partial",
     "layers",
     "images",
+    "history",
     "tags",
     "locks",
     "probe",

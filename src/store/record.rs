@@ -100,7 +100,7 @@ pub struct ImageRecord {
     /// fills it in ([`super::Store::put_image`]).
     #[serde(default)]
     pub attributes: Option<Digest>,
-    /// Bytes of all unpacked layers, as `images` shows it; the store fills it in.
+    /// What the unpacked layers take on disk, as `images` shows it; the store fills it in.
     #[serde(default)]
     pub size: u64,
     /// `created` of the configuration, RFC 3339.
@@ -172,6 +172,9 @@ pub struct LayerRecord {
     pub id: Digest,
     /// Bytes of file content.
     pub size: u64,
+    /// What the files take on disk, as du counts: written here so that nobody has to walk the tree for it.
+    #[serde(default)]
+    pub disk: u64,
     /// Bytes of the uncompressed archive.
     pub archive_size: u64,
     /// Entries of the archive.

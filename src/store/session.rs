@@ -172,6 +172,13 @@ pub fn reclaim_staging(data: &Path) {
     reclaim(&data.join("tmp"));
 }
 
+/// Staging directories of processes that are gone, in the store at `data`.
+#[must_use]
+pub fn abandoned_staging(data: &Path) -> Vec<PathBuf> {
+    let dirs = staging_dirs(&data.join("tmp"));
+    dirs.into_iter().filter(|dir| matches!(Flock::try_exclusive_existing(dir), Ok(Some(_)))).collect()
+}
+
 /// Removes the entries of `tmp` that nobody holds. Best effort: what cannot be removed now (a file of a
 /// sub-id, seen from outside the user namespace) is tried again by the next writer.
 fn reclaim(tmp: &Path) {

@@ -8,6 +8,7 @@
 //! It disappears first: names, then the record, then (by garbage collection) what only it needed. Killed
 //! anywhere, what is visible is whole.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,13 @@ pub struct Removed {
 /// Keeps an image from being removed, while a container that uses it is recorded.
 #[derive(Debug)]
 pub struct ImageGuard {
-    _lock: Flock,
+    lock: Flock,
+}
+
+impl ImageGuard {
+    pub(super) fn lock(&self) -> &Flock {
+        &self.lock
+    }
 }
 
 impl Store {
@@ -53,9 +60,8 @@ impl Store {
         self.put_blob(config)?;
         record.attributes = self.ensure_attributes(&record)?;
         record.size = 0;
-        for digest in record.mount_layers() {
-            record.size +=
-                self.layer(&digest)?.ok_or_else(|| incomplete(&id, "layer", &digest))?.record().size;
+        for digest in record.mount_layers().into_iter().collect::<BTreeSet<_>>() {
+            record.size += self.layer(&digest)?.ok_or_else(|| incomplete(&id, "layer", &digest))?.on_disk();
         }
         let (_holders, table) = self.lock_to_replace(&id)?;
         // A layer that was there already may have lost its blob a moment ago; only push needs it.
@@ -102,7 +108,7 @@ impl Store {
     /// Keeps the image from being removed until the guard is dropped.
     pub fn hold_image(&self, id: &ImageId) -> Result<ImageGuard> {
         match Flock::shared_existing(&self.image_path(id)) {
-            Ok(lock) => Ok(ImageGuard { _lock: lock }),
+            Ok(lock) => Ok(ImageGuard { lock }),
             Err(e) if e.io().kind() == std::io::ErrorKind::NotFound => {
                 Err(Error::NotFound { what: "image", text: id.to_string() })
             }
@@ -117,8 +123,15 @@ impl Store {
         if self.image(image)?.is_none() {
             return Err(Error::NotFound { what: "image", text: image.to_string() });
         }
-        let before = self.resolve(name)?.map(|tag| tag.image).filter(|before| before != image);
         let record = TagRecord { version: VERSION, name: name.to_owned(), image: image.clone(), manifest };
+        let before = self.resolve(name)?;
+        if before.as_ref() == Some(&record) {
+            return Ok(None);
+        }
+        let before = before.map(|tag| tag.image).filter(|before| before != image);
+        if let Some(before) = &before {
+            self.remember_name(&table, before, name);
+        }
         self.write_record(&table, "tags", &tag_file(name), &record)?;
         Ok(before)
     }
@@ -177,9 +190,10 @@ impl Store {
         }
         let mut removed = Removed::default();
         for tag in self.names_of(id)? {
-            self.untag_locked(&table, &tag.name)?;
+            self.unlink_record(&table, "tags", &tag_file(&tag.name))?;
             removed.untagged.push(tag.name);
         }
+        self.forget_names(&table, id);
         self.unlink_record(&table, "images", &format!("{id}.json"))?;
         removed.deleted = Some(id.clone());
         Ok(removed)
@@ -247,9 +261,8 @@ impl Store {
     }
 
     fn untag_locked(&self, table: &TableLock, name: &str) -> Result<bool> {
-        if self.resolve(name)?.is_none() {
-            return Ok(false);
-        }
+        let Some(tag) = self.resolve(name)? else { return Ok(false) };
+        self.remember_name(table, &tag.image, name);
         self.unlink_record(table, "tags", &tag_file(name))
     }
 

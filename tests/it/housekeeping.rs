@@ -42,8 +42,8 @@ fn disk_usage_names_everything_when_asked_to() {
     let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
     assert_eq!(lines.len(), 9, "{text}");
     assert!(lines[2].starts_with(IMAGE) && lines[2].ends_with('1'), "{text}");
-    assert!(lines[5].contains("exited") && lines[5].contains(" 2B ") && lines[5].ends_with(" c"), "{text}");
-    assert!(lines[8].starts_with("v ") && lines[8].ends_with(" 6B"), "{text}");
+    assert!(lines[5].contains("exited") && lines[5].contains("kB ") && lines[5].ends_with(" c"), "{text}");
+    assert!(lines[8].starts_with("v ") && lines[8].ends_with("kB"), "{text}");
     assert!(env.fails(125, ["system", "df", "-v", "--format=json"]).contains("cannot combine"));
 }
 

@@ -76,6 +76,11 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         "docker" => true,
         other => return Err(CommandError::new(format!("unrecognized image format {other:?}"))),
     };
+    if args.message.is_some() && !docker {
+        return Err(CommandError::new(
+            "messages are only compatible with the docker image format (-f docker)",
+        ));
+    }
     let name = args.image.as_deref().filter(|name| !name.is_empty()).map(local_name).transpose()?;
     let containers = engine.containers()?;
     let record = containers.lookup(args.container.strip_prefix('/').unwrap_or(&args.container))?;

@@ -151,6 +151,7 @@ fn find_image(
     let RootFs::Image { reference, id } = &mut request.rootfs else { return Ok((None, None)) };
     let found = store.find_image(id.as_deref().unwrap_or(reference))?;
     let guard = store.hold_image(&found.record.id)?;
+    guard.record_use();
     let bytes = store.read_blob(&found.record.id.digest(), MAX_IMAGE_CONFIG)?;
     let config = ImageConfig::parse(&bytes).map_err(|source| Error::Damaged {
         path: format!("config of image {}", found.record.id).into(),

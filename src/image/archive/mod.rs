@@ -26,6 +26,7 @@ pub use error::ArchiveError;
 pub use load::{LoadRequest, Loaded, load};
 pub(crate) use load::{import_podman, load_source};
 pub use save::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, save};
+pub(crate) use spool::{copy_folder, nameless};
 
 use std::path::PathBuf;
 

@@ -12,6 +12,7 @@ use rustix::fs::{Mode, OFlags};
 use super::ArchiveError;
 use crate::config::{Config, Env, env::name};
 use crate::image::decompress::{Decompressor, Failure, Sink};
+use crate::image::pull::Context;
 use crate::kernel;
 
 const PIECE: usize = 256 << 10;
@@ -77,8 +78,13 @@ pub(super) fn folder((config, env): (&Config, &Env)) -> PathBuf {
     }
 }
 
+/// The same by the settings of a whole operation.
+pub(crate) fn copy_folder(context: Context<'_>) -> PathBuf {
+    folder((context.config, context.env))
+}
+
 /// A file that vanishes with its handle.
-pub(super) fn nameless(folder: &Path) -> Result<File, ArchiveError> {
+pub(crate) fn nameless(folder: &Path) -> Result<File, ArchiveError> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     match rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR) {
         Ok(fd) => Ok(File::from(fd)),

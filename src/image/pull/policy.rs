@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::Context;
-use super::registry::{Fetched, fetch, fetch_all_tags};
+use super::registry::{Fetched, Known, fetch, fetch_all_tags};
 use super::resolve::{self, Named};
 use crate::image::error::{Error, Result};
 use crate::image::place::{Place, places};
@@ -64,7 +64,9 @@ impl Pull<'_, '_> {
             (PullPolicy::Never | PullPolicy::Missing, Some(found)) => return Ok(found.record.id.clone()),
             _ => {}
         }
-        match (self.remote(name), self.request.policy, local) {
+        // Nothing is said where nothing is newer.
+        let quietly = self.request.policy == PullPolicy::Newer && local.is_some();
+        match (self.remote(name, quietly), self.request.policy, local) {
             // What is here is good enough when the registry cannot say that there is something newer.
             (Err(_), PullPolicy::Newer, Some(found)) => Ok(found.record.id),
             (outcome, _, _) => outcome,
@@ -86,15 +88,17 @@ impl Pull<'_, '_> {
     }
 
     /// Tries every meaning of the name until one can be pulled.
-    fn remote(&mut self, name: &str) -> Result<ImageId> {
+    fn remote(&mut self, name: &str, quietly: bool) -> Result<ImageId> {
         let candidates = self.registries()?.candidates(name)?;
         if let Some(by) = &candidates.resolution {
             self.reporter.report(Event::Resolved { name, by });
         }
         let mut errors = Vec::new();
         for reference in &candidates.references {
-            self.reporter.report(Event::Trying(reference));
-            match self.fetch(reference) {
+            if !quietly {
+                self.reporter.report(Event::Trying(reference));
+            }
+            match self.fetch(reference, quietly) {
                 Ok(fetched) => {
                     self.name(reference, &fetched)?;
                     return Ok(fetched.id);
@@ -129,10 +133,10 @@ impl Pull<'_, '_> {
     }
 
     /// Fetches one reference from the first of its mirrors that has it, or from its own place.
-    fn fetch(&mut self, reference: &Reference) -> Result<Fetched> {
+    fn fetch(&mut self, reference: &Reference, quietly: bool) -> Result<Fetched> {
         Policy::load(self.context.paths)?.check(reference)?;
         let known = self.known(reference)?;
-        let known = known.as_ref().map(|(id, digest)| (id, digest));
+        let known = known.as_ref().map(|(id, digest)| Known { id, digest, quietly });
         let mut places = self.places(reference)?;
         let own = places.pop().expect("there is at least one place");
         for mirror in &places {

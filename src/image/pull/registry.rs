@@ -37,6 +37,15 @@ pub(super) struct Fetch<'f, 'scope, 'env> {
     pub(super) stop: &'scope AtomicBool,
 }
 
+/// What the name led to before, and is here.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Known<'k> {
+    pub(super) id: &'k ImageId,
+    pub(super) digest: &'k Digest,
+    /// Say something only if it has changed.
+    pub(super) quietly: bool,
+}
+
 /// What a fetch ended with.
 #[derive(Debug)]
 pub(super) struct Fetched {
@@ -48,19 +57,22 @@ pub(super) struct Fetched {
 impl Fetch<'_, '_, '_> {
     /// Fetches manifest, config and layers, and writes the record. `known` is what the name led to before and is
     /// here: if it still does, nothing is fetched.
-    pub(super) async fn run(&self, known: Option<(&ImageId, &Digest)>) -> Result<Fetched> {
-        if let Some((id, digest)) = known {
+    pub(super) async fn run(&self, known: Option<Known<'_>>) -> Result<Fetched> {
+        if let Some(known) = known {
             // A registry that does not answer HEAD may answer GET.
             let head = self.client.head_manifest(self.remote).await;
-            if head.is_ok_and(|head| head.digest.as_ref() == Some(digest)) {
-                return self.unchanged(id, digest);
+            if head.is_ok_and(|head| head.digest.as_ref() == Some(known.digest)) {
+                return self.unchanged(known);
             }
         }
         let top = self.client.manifest(self.remote).await.map_err(|error| self.source(error))?;
-        if let Some((id, digest)) = known
-            && *digest == top.digest
-        {
-            return self.unchanged(id, digest);
+        if let Some(known) = known {
+            if *known.digest == top.digest {
+                return self.unchanged(known);
+            }
+            if known.quietly {
+                self.reporter.report(Event::Trying(self.name));
+            }
         }
         self.reporter.report(Event::Source);
         let digest = top.digest.clone();
@@ -85,7 +97,12 @@ impl Fetch<'_, '_, '_> {
     }
 
     /// Says what a pull says, though nothing needs to be done.
-    fn unchanged(&self, id: &ImageId, digest: &Digest) -> Result<Fetched> {
+    fn unchanged(&self, known: Known<'_>) -> Result<Fetched> {
+        let Known { id, digest, quietly } = known;
+        self.context.store.record_use(id);
+        if quietly {
+            return Ok(Fetched { id: id.clone(), digest: digest.clone() });
+        }
         self.reporter.report(Event::Source);
         if let Some(record) = self.context.store.image(id)? {
             for layer in &record.layers {
@@ -189,7 +206,7 @@ pub(super) fn fetch(
     name: &Reference,
     place: &Place,
     platform: Option<&Platform>,
-    known: Option<(&ImageId, &Digest)>,
+    known: Option<Known<'_>>,
     reporter: Reporter<'_>,
 ) -> Result<Fetched> {
     let stop = AtomicBool::new(false);

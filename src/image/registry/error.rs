@@ -276,7 +276,7 @@ impl std::fmt::Display for TransportCause {
 
 impl TransportCause {
     /// Finds the cause in the chain of an HTTP client's error.
-    pub(super) fn of(error: &reqwest::Error) -> Self {
+    pub(in crate::image) fn of(error: &reqwest::Error) -> Self {
         if error.is_timeout() {
             return Self::Timeout;
         }

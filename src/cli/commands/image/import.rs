@@ -14,6 +14,7 @@ use crate::events::Event;
 use crate::image::change;
 use crate::image::commit::{CommitRequest, commit};
 use crate::image::config::{HistoryEntry, RunConfig};
+use crate::image::download::{download, is_url};
 use crate::image::inflate::Inflated;
 use crate::image::platform::Platform;
 use crate::kernel;
@@ -21,9 +22,7 @@ use crate::store::tar::{Archive, Kind, Limits};
 
 /// Import a tarball to create a filesystem image
 ///
-/// Create a container image from the contents of the specified tarball (.tar, .tar.gz, .tgz, .tar.zst). Without a path, or with "-", it comes from standard input.
-///
-/// Note remote tar balls can be fetched with curl and piped in.
+/// Create a container image from the contents of the specified tarball (.tar, .tar.gz, .tgz, .tar.zst). The path may be a URL. Without a path, or with "-", it comes from standard input.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "[options] PATH [REFERENCE]",
@@ -60,15 +59,9 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     for text in &args.change {
         change::apply(&mut config, text).map_err(|error| CommandError::new(error.to_string()))?;
     }
-    if args.path.contains("://") {
-        return Err(CommandError::new(format!(
-            "not supported yet: import from a URL; try: curl -fsSL {} | {} import -",
-            args.path,
-            ui.program()
-        )));
-    }
     let input: Box<dyn Read> = match args.path.as_str() {
         "-" | "" => Box::new(io::stdin().lock()),
+        url if is_url(url) => Box::new(download(engine.images()?, url)?),
         path => {
             let path = Path::new(path);
             Box::new(File::open(path).map_err(|e| kernel::Error::path("open", path, e))?)

@@ -89,6 +89,9 @@ struct Row {
     arch: String,
     os: String,
     is_manifest_list: bool,
+    /// Not podman's.
+    last_used: String,
+    last_used_at: String,
 }
 
 /// One object of `--format json`, in podman's order.
@@ -118,6 +121,9 @@ struct Record {
     created_at: String,
     repository: String,
     tag: String,
+    /// Not podman's: seconds since 1970, as `Created`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_used: Option<i64>,
 }
 
 /// An image under one of its names.
@@ -152,7 +158,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     keep_the_asked_name(&mut images, &filters);
     let mut entries: Vec<Entry<'_>> = images.iter().flat_map(entries).collect();
     sort(&mut entries, &args.sort);
-    print(ui, &args, &entries, &users)
+    print(ui, &args, &entries, &users, store)
 }
 
 fn positive(condition: Condition) -> Filter {
@@ -184,7 +190,7 @@ fn keep_the_asked_name(images: &mut [Image], filters: &[Filter]) {
 }
 
 /// Reads `--filter` of images.
-pub(super) fn parse_filters(texts: &[String], store: &Store) -> Result<Vec<Filter>> {
+pub(in crate::cli) fn parse_filters(texts: &[String], store: &Store) -> Result<Vec<Filter>> {
     let invalid = |text: &str| {
         CommandError::new(format!(
             "invalid image filter {text:?}: must be in the format \"filter=value or filter!=value\""
@@ -208,6 +214,10 @@ pub(super) fn parse_filters(texts: &[String], store: &Store) -> Result<Vec<Filte
                     .context(format!("could not find local image for filter {key:?}={value:?}"))
             })?;
             Ok(local::image(store, found.record)?.created())
+        };
+        let time = || {
+            units::parse_input_time(value, true, Timestamp::now())
+                .map_err(|error| CommandError::new(format!("invalid filter {text:?}: {error}")))
         };
         let condition = match key {
             "after" | "since" => Condition::Since(created()?),
@@ -235,10 +245,8 @@ pub(super) fn parse_filters(texts: &[String], store: &Store) -> Result<Vec<Filte
             "manifest" => Condition::Manifest(boolean()?),
             "readonly" => Condition::ReadOnly(boolean()?),
             "reference" => Condition::Reference(value.to_owned()),
-            "until" => Condition::Before(
-                units::parse_input_time(value, true, Timestamp::now())
-                    .map_err(|error| CommandError::new(error.to_string()))?,
-            ),
+            "unused-for" => Condition::UnusedSince(time()?),
+            "until" => Condition::Before(time()?),
             _ => return Err(invalid(key)),
         };
         filters.push(Filter { condition, negated });
@@ -273,7 +281,13 @@ fn sort(entries: &mut [Entry<'_>], key: &str) {
     }
 }
 
-fn print(ui: &mut Ui, args: &Args, entries: &[Entry<'_>], users: &Users) -> Result<ExitStatus> {
+fn print(
+    ui: &mut Ui,
+    args: &Args,
+    entries: &[Entry<'_>],
+    users: &Users,
+    store: &Store,
+) -> Result<ExitStatus> {
     let id = |entry: &Entry<'_>| {
         let id = &entry.image.record.id;
         if args.no_trunc { format!("sha256:{id}") } else { id.short().to_owned() }
@@ -296,11 +310,11 @@ fn print(ui: &mut Ui, args: &Args, entries: &[Entry<'_>], users: &Users) -> Resu
         .format(args.format.as_deref())
         .no_heading(args.noheading);
     if is_json {
-        let records: Vec<Record> = entries.iter().map(|entry| record(entry, users)).collect();
+        let records: Vec<Record> = entries.iter().map(|entry| record(entry, users, store)).collect();
         list.json(ui, &records, Layout::marshal(4))?;
     } else {
         let now = Timestamp::now();
-        let rows: Vec<Row> = entries.iter().map(|entry| show(entry, id(entry), users, now)).collect();
+        let rows: Vec<Row> = entries.iter().map(|entry| show(entry, id(entry), users, now, store)).collect();
         list.print(ui, &rows)?;
     }
     Ok(ExitStatus::SUCCESS)
@@ -310,10 +324,11 @@ fn whole_seconds(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-fn show(entry: &Entry<'_>, id: String, users: &Users, now: Timestamp) -> Row {
+fn show(entry: &Entry<'_>, id: String, users: &Users, now: Timestamp, store: &Store) -> Row {
     let image = entry.image;
     let created = whole_seconds(image.created());
     let since = units::ago(created, now);
+    let used = local::last_used(store, image);
     let at = created.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string();
     Row {
         id,
@@ -329,7 +344,7 @@ fn show(entry: &Entry<'_>, id: String, users: &Users, now: Timestamp) -> Row {
         containers: users.get(image.record.id.as_str()).map_or(0, Vec::len),
         dangling: image.is_dangling(),
         digest: image.digest(),
-        history: image.names().join(", "),
+        history: image.names_history(store).join(", "),
         labels: image.record.labels.clone(),
         names: image.names(),
         parent_id: String::new(),
@@ -339,10 +354,12 @@ fn show(entry: &Entry<'_>, id: String, users: &Users, now: Timestamp) -> Row {
         arch: image.record.architecture.clone(),
         os: image.record.os.clone(),
         is_manifest_list: image.record.list,
+        last_used: used.map(|used| units::ago(whole_seconds(used), now)).unwrap_or_default(),
+        last_used_at: used.map(|used| whole_seconds(used).to_string()).unwrap_or_default(),
     }
 }
 
-fn record(entry: &Entry<'_>, users: &Users) -> Record {
+fn record(entry: &Entry<'_>, users: &Users, store: &Store) -> Record {
     let image = entry.image;
     Record {
         id: image.record.id.to_string(),
@@ -357,7 +374,7 @@ fn record(entry: &Entry<'_>, users: &Users) -> Record {
         dangling: image.is_dangling(),
         arch: image.record.architecture.clone(),
         digest: image.digest(),
-        history: image.names(),
+        history: image.names_history(store),
         is_manifest_list: image.record.list,
         names: image.names(),
         os: image.record.os.clone(),
@@ -365,5 +382,6 @@ fn record(entry: &Entry<'_>, users: &Users) -> Record {
         created_at: whole_seconds(image.created()).to_string(),
         repository: entry.repository.clone(),
         tag: entry.tag.clone(),
+        last_used: local::last_used(store, image).map(Timestamp::as_second),
     }
 }

@@ -12,14 +12,17 @@ use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::events::Event;
 use crate::image::archive::{LoadRequest, load};
+use crate::image::download::{download, is_url};
 
 /// Load image(s) from a tar archive
 ///
 /// Loads an image from a locally stored archive (tar file) into container storage.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "rbox load -i image.tar\n  rbox load < image.tar.gz")]
+#[command(
+    after_help = "rbox load -i image.tar\n  rbox load < image.tar.gz\n  rbox load -i https://example.com/image.tar.gz"
+)]
 pub struct Args {
-    /// Read from specified archive file (default: stdin)
+    /// Read from specified archive file or URL (default: stdin)
     #[arg(long, short, value_name = "string")]
     input: Option<PathBuf>,
     /// Suppress the output
@@ -34,13 +37,8 @@ pub struct Args {
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let source = args.input.as_ref().map_or_else(String::new, |path| path.display().to_string());
     let request = match args.input {
-        Some(path)
-            if path
-                .to_str()
-                .is_some_and(|text| text.starts_with("http://") || text.starts_with("https://")) =>
-        {
-            return Err(CommandError::new("not supported yet: loading from a URL")
-                .with_hint("download it first: `curl -fL URL | rbox load`"));
+        Some(path) if path.to_str().is_some_and(is_url) => {
+            LoadRequest::File(download(engine.images()?, &source)?)
         }
         Some(path) => LoadRequest::Path(path),
         None if std::io::stdin().is_terminal() => {

@@ -22,7 +22,7 @@ use crate::engine::Engine;
 use crate::image::local::Users;
 
 /// The containers of each image, by image id.
-pub(super) fn users(engine: &Engine) -> Result<Users> {
+pub(in crate::cli) fn users(engine: &Engine) -> Result<Users> {
     let containers = engine.containers()?;
     let mut users: Users = BTreeMap::new();
     for id in containers.ids()? {

@@ -15,9 +15,11 @@ use crate::store::Partials;
 
 /// Remove unused images
 ///
-/// Removes dangling or unused images from local storage.
+/// Removes dangling or unused images from local storage. The filter unused-for=720h takes those of which no container was made or removed, and which were not pulled, for that long.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "rbox image prune\n  rbox image prune --all --filter until=240h")]
+#[command(
+    after_help = "rbox image prune\n  rbox image prune --all --filter until=240h\n  rbox image prune --all --filter unused-for=720h"
+)]
 pub struct Args {
     /// Remove all images not in use by containers, not just dangling ones
     #[arg(long, short)]

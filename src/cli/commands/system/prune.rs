@@ -1,22 +1,26 @@
 //! `rbox system prune`.
 
-use super::{is_used, links, tree_size, volumes};
-use crate::cli::args::containers::{parse_filters, report_earlier};
+use super::plan::{Item, Plan, Wanted, What, plan};
+use crate::cli::args::containers::report_earlier;
 use crate::cli::confirm;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
-use crate::cli::units::decimal_size;
+use crate::cli::units::{decimal_size, parse_decimal_size};
+use crate::config::ErrorKind;
 use crate::container::remove::RemoveOptions;
-use crate::container::{Record, Status};
 use crate::engine::Engine;
+use crate::events::Event;
+use crate::kernel::disk;
 use crate::store::Partials;
 
 /// Remove unused data
 ///
-/// Removes stopped containers, unused networks and dangling images; with --all all images that no container uses.
+/// Removes stopped containers, unused networks and dangling images; with --all all images that no container uses, and downloads that were interrupted. With --keep-storage what was not used for the longest time goes first, until the store takes no more than that.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "rbox system prune")]
+#[command(
+    after_help = "rbox system prune\n  rbox system prune --all --keep-storage 20GB --dry-run\n  rbox system prune --all --force --filter unused-for=720h"
+)]
 pub struct Args {
     /// Remove all unused data
     #[arg(long, short)]
@@ -24,7 +28,10 @@ pub struct Args {
     /// Remove build containers
     #[arg(long)]
     build: bool,
-    /// Remove container data in storage not controlled by rbox
+    /// Say what would be removed and how much that is, and remove nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Remove what processes that were killed have left behind
     #[arg(long)]
     external: bool,
     /// Provide filter values (e.g. 'label=<key>=<value>')
@@ -33,6 +40,9 @@ pub struct Args {
     /// Do not prompt for confirmation.  The default is false
     #[arg(long, short)]
     force: bool,
+    /// Remove only until the store takes no more than this (e.g. 20GB), the least recently used first
+    #[arg(long, value_name = "size")]
+    keep_storage: Option<String>,
     /// Prune volumes
     #[arg(long)]
     volumes: bool,
@@ -40,29 +50,108 @@ pub struct Args {
 
 /// Removes what nothing uses, and says how much that was.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-    if args.external && (args.all || args.volumes || !args.filter.is_empty()) {
-        return Err(CommandError::new("external cannot be combined with other options"));
-    }
     if args.external {
-        // Nothing in the store is anybody else's.
-        return Ok(ExitStatus::SUCCESS);
+        return external(ui, engine, &args);
+    }
+    let keep = args.keep_storage.as_deref().map(|text| {
+        parse_decimal_size(text)
+            .map_err(|error| CommandError::new(format!("invalid --keep-storage: {error}")))
+    });
+    let wanted = Wanted {
+        all: args.all,
+        volumes: args.volumes,
+        filters: args.filter.clone(),
+        keep: keep.transpose()?,
+    };
+    if args.dry_run {
+        let plan = plan(engine, &wanted)?;
+        return announce(ui, engine, &plan, &wanted);
     }
     if !args.force && !confirm::ask(ui, &warning(&args))? {
         return Ok(ExitStatus::SUCCESS);
     }
-    let Args { all, filter, volumes, .. } = args;
-    let mut pruning = Pruning { ui, engine, last: None, bytes: 0 };
-    pruning.containers(&filter)?;
-    if volumes {
-        pruning.volumes()?;
+    let Plan { items, left, .. } = plan(engine, &wanted)?;
+    // Whoever writes first reclaims it, so it is counted before.
+    let left_behind = crate::store::abandoned_staging(&engine.paths()?.data);
+    let staging = left_behind.iter().map(|path| disk::tree(path)).sum();
+    let mut pruning = Pruning { ui, engine, last: None, bytes: staging, removed: Default::default() };
+    for item in items {
+        pruning.remove(item);
     }
-    // Filters name labels and times of containers; images have others.
-    if filter.is_empty() {
-        pruning.images(all)?;
-    }
-    let Pruning { ui, bytes, last, .. } = pruning;
+    let store = engine.store()?;
+    pruning.engine.containers()?.reclaim();
+    let partials = if args.all && wanted.keep.is_none() { Partials::Remove } else { Partials::Keep };
+    pruning.bytes += store.gc(partials)?.bytes;
+    let Pruning { ui, bytes, last, removed, .. } = pruning;
+    print(ui, "Deleted", &removed)?;
     ui.data(format_args!("Total reclaimed space: {}", decimal_size(bytes)))?;
+    warn_of_size(ui, left, wanted.keep);
     last.map_or(Ok(ExitStatus::SUCCESS), Err)
+}
+
+/// Nothing in the store is anybody else's; what is left of processes that were killed has no owner any more.
+fn external(ui: &mut Ui, engine: &Engine, args: &Args) -> Result<ExitStatus> {
+    if args.all || args.volumes || args.build || !args.filter.is_empty() || args.keep_storage.is_some() {
+        return Err(CommandError::new("system prune --external cannot be combined with other options"));
+    }
+    let data = &engine.paths()?.data;
+    let left = crate::store::abandoned_staging(data);
+    let bytes: u64 = left.iter().map(|path| disk::tree(path)).sum();
+    let verb = if args.dry_run { "reclaimable" } else { "reclaimed" };
+    if !args.dry_run {
+        engine.containers()?.reclaim();
+        crate::store::reclaim_staging(data);
+    }
+    if args.dry_run || bytes > 0 {
+        ui.data(format_args!("Total {verb} space: {}", decimal_size(bytes)))?;
+    }
+    Ok(ExitStatus::SUCCESS)
+}
+
+/// `--dry-run`
+fn announce(ui: &mut Ui, engine: &Engine, plan: &Plan, wanted: &Wanted) -> Result<ExitStatus> {
+    let mut names: [Vec<String>; 3] = Default::default();
+    for item in &plan.items {
+        let (kind, name) = label(&item.what);
+        names[kind].push(name);
+    }
+    print(ui, "Would delete", &names)?;
+    let partial = if wanted.all && wanted.keep.is_none() { engine.store()?.usage()?.partial } else { 0 };
+    ui.data(format_args!("Total reclaimable space: {}", decimal_size(plan.bytes + partial)))?;
+    warn_of_size(ui, plan.left, wanted.keep);
+    Ok(ExitStatus::SUCCESS)
+}
+
+/// Headings, by the kind of thing.
+const HEADINGS: [&str; 3] = ["Containers", "Volumes", "Images"];
+
+fn label(what: &What) -> (usize, String) {
+    match what {
+        What::Container(record) => (0, record.id.to_string()),
+        What::Volume(name) => (1, name.clone()),
+        What::Image(record) => (2, record.id.to_string()),
+    }
+}
+
+fn print(ui: &mut Ui, verb: &str, names: &[Vec<String>; 3]) -> Result<()> {
+    for (heading, names) in HEADINGS.iter().zip(names) {
+        if !names.is_empty() {
+            ui.data(format_args!("{verb} {heading}"))?;
+            names.iter().try_for_each(|line| ui.data(line))?;
+        }
+    }
+    Ok(())
+}
+
+fn warn_of_size(ui: &mut Ui, left: Option<u64>, keep: Option<u64>) {
+    if let (Some(left), Some(keep)) = (left, keep)
+        && left > keep
+    {
+        ui.warn(format_args!(
+            "the store still takes {}: the rest is in use, or was not asked for",
+            decimal_size(left)
+        ));
+    }
 }
 
 fn warning(args: &Args) -> String {
@@ -91,90 +180,51 @@ struct Pruning<'a> {
     /// The last thing that could not be removed.
     last: Option<CommandError>,
     bytes: u64,
+    removed: [Vec<String>; 3],
 }
 
 impl Pruning<'_> {
-    fn containers(&mut self, filter: &[String]) -> Result<()> {
-        let containers = self.engine.containers()?;
-        let mut removed = Vec::new();
-        for listed in containers.list(&parse_filters(filter, &containers)?)? {
-            let stopped = matches!(listed.state.status, Status::Created | Status::Exited | Status::Stopped);
-            if !stopped
-                || listed.state.restarts_later()
-                || !containers.dependents(&listed.record.id)?.is_empty()
-            {
-                continue;
+    /// Removes one thing, if still nobody uses it.
+    fn remove(&mut self, item: Item) {
+        let (kind, name) = label(&item.what);
+        match self.try_remove(item.what) {
+            Ok(true) => {
+                self.bytes += item.bytes;
+                self.removed[kind].push(name);
             }
-            let size = tree_size(&containers.dir(&listed.record.id).join("upper"));
-            match containers.remove(&listed.record, RemoveOptions::default()) {
-                Ok(()) => {
-                    self.bytes += size;
-                    removed.push(listed.record.id.to_string());
+            Ok(false) => {}
+            Err(error) => report_earlier(self.ui, &mut self.last, error),
+        }
+    }
+
+    fn try_remove(&self, what: What) -> Result<bool> {
+        let containers = self.engine.containers()?;
+        match what {
+            What::Container(record) => containers.remove(&record, RemoveOptions::default())?,
+            What::Volume(name) => match containers.remove_volume(&name, false, None) {
+                Err(crate::container::Error::Volume(crate::volume::Error::InUse { .. })) => return Ok(false),
+                done => done?,
+            },
+            What::Image(record) => {
+                // Asked again while nobody can begin to use it; without an answer nothing is removed.
+                let users = |id: &crate::store::ImageId| {
+                    let users = crate::cli::commands::image::users(self.engine);
+                    users.map_or_else(
+                        |_| vec!["?".to_owned()],
+                        |mut users| users.remove(id.as_str()).unwrap_or_default(),
+                    )
+                };
+                match self.engine.store()?.remove_image(&record.id, None, users) {
+                    // Somebody was faster: he uses it, or has removed it.
+                    Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {
+                        return Ok(false);
+                    }
+                    done => drop(done?),
                 }
-                Err(error) => report_earlier(self.ui, &mut self.last, error.into()),
+                let id = record.id.to_string();
+                self.engine.events()?.emit(&[Event::image("remove", &id, &id)]);
             }
         }
-        containers.reclaim();
-        self.print("Deleted Containers", &removed)
-    }
-
-    fn volumes(&mut self) -> Result<()> {
-        let records = self.records()?;
-        let table = volumes(self.engine)?;
-        let containers = self.engine.containers()?;
-        let mut removed = Vec::new();
-        for volume in table.list()?.into_iter().filter(|volume| links(volume, &records) == 0) {
-            let size = tree_size(&table.data(&volume.name));
-            match containers.remove_volume(&volume.name, false, None) {
-                Err(crate::container::Error::Volume(crate::volume::Error::InUse { .. })) => {}
-                Ok(()) => {
-                    self.bytes += size;
-                    removed.push(volume.name);
-                }
-                Err(error) => report_earlier(self.ui, &mut self.last, error.into()),
-            }
-        }
-        self.print("Deleted Volumes", &removed)
-    }
-
-    /// Images without a name, or all that no container uses.
-    fn images(&mut self, all: bool) -> Result<()> {
-        let store = self.engine.store()?;
-        let containers = self.engine.containers()?;
-        let records = self.records()?;
-        let mut removed = Vec::new();
-        for image in store.images()? {
-            if is_used(&image, &records) || !(all || store.names_of(&image.id)?.is_empty()) {
-                continue;
-            }
-            // Asked again while nobody can begin to use it.
-            let users = |_: &_| {
-                let listed = containers.list(&Default::default()).unwrap_or_default();
-                let used =
-                    listed.into_iter().filter(|listed| listed.record.root.image_id == image.id.as_str());
-                used.map(|listed| listed.record.id.to_string()).collect()
-            };
-            match store.remove_image(&image.id, None, users) {
-                Ok(_) => removed.push(image.id.to_string()),
-                Err(error) => report_earlier(self.ui, &mut self.last, error.into()),
-            }
-        }
-        if !removed.is_empty() {
-            self.bytes += store.gc(Partials::Keep)?.bytes;
-        }
-        self.print("Deleted Images", &removed)
-    }
-
-    fn records(&self) -> Result<Vec<Record>> {
-        let listed = self.engine.containers()?.list(&Default::default())?;
-        Ok(listed.into_iter().map(|listed| listed.record).collect())
-    }
-
-    fn print(&mut self, heading: &str, removed: &[String]) -> Result<()> {
-        if removed.is_empty() {
-            return Ok(());
-        }
-        self.ui.data(heading)?;
-        removed.iter().try_for_each(|line| self.ui.data(line))
+        Ok(true)
     }
 }

@@ -24,10 +24,11 @@ pub struct Args {
 
 /// What rbox puts into its data directory. Only these are removed: the directory may be one that
 /// `--root` names and that holds other things. The mark that it is a store stays.
-const DATA: [&str; 12] = [
+const DATA: [&str; 13] = [
     "containers",
     "names",
     "images",
+    "history",
     "tags",
     "layers",
     "blobs",

@@ -98,7 +98,7 @@ pub(in crate::cli) fn named(engine: &Engine, name: &str) -> Result<Option<View>>
 }
 
 /// All volumes that pass `--filter`.
-fn filtered(containers: &Containers, texts: &[String]) -> Result<Vec<Volume>> {
+pub(in crate::cli) fn filtered(containers: &Containers, texts: &[String]) -> Result<Vec<Volume>> {
     let table = containers.volumes();
     let now = Timestamp::now();
     let filters = Filters::parse(texts, &table, |text| parse_input_time(text, true, now).ok())?;

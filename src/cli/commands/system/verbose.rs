@@ -1,12 +1,12 @@
 //! What `rbox system df --verbose` shows: every image, container and volume with what it takes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{links, tree_size, volumes};
+use super::{links, volumes};
 use crate::cli::error::Result;
 use crate::cli::format::List;
 use crate::cli::ui::Ui;
@@ -15,7 +15,8 @@ use crate::container::list::Listed;
 use crate::engine::Engine;
 use crate::image::Reference;
 use crate::image::local;
-use crate::store::Digest;
+use crate::kernel::disk;
+use crate::store::{Object, Store};
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
@@ -77,23 +78,25 @@ pub(super) fn print(ui: &mut Ui, engine: &Engine, listed: &[Listed]) -> Result<(
     List::new("df", row).headers(HEADERS).print(ui, &volume_rows(engine, listed)?)
 }
 
-/// A layer is shared if another image has it as well.
+/// What an image needs is shared if another one needs it as well: layers, and the archives that they came in.
 fn images(engine: &Engine, listed: &[Listed]) -> Result<Vec<ImageUsage>> {
     let store = engine.store()?;
     let images = local::list(store)?;
-    let mut layers: HashMap<Digest, (u64, usize)> = HashMap::new();
-    for image in &images {
-        for layer in image.record.mount_layers() {
-            let size = store.layer(&layer)?.map_or(0, |layer| layer.record().size);
-            layers.entry(layer).or_insert((size, 0)).1 += 1;
-        }
+    let usage = store.usage()?;
+    let mut users: BTreeMap<Object, usize> = BTreeMap::new();
+    let objects =
+        |image: &local::Image| -> BTreeSet<Object> { Store::objects_of(&image.record).into_iter().collect() };
+    for object in images.iter().flat_map(objects) {
+        *users.entry(object).or_default() += 1;
     }
     let mut rows = Vec::new();
     for image in &images {
-        let own = image.record.mount_layers();
-        let sizes = || own.iter().filter_map(|layer| layers.get(layer));
-        let shared: u64 = sizes().filter(|(_, users)| *users > 1).map(|(size, _)| size).sum();
-        let unique: u64 = sizes().filter(|(_, users)| *users == 1).map(|(size, _)| size).sum();
+        let (mut shared, mut unique) = (BTreeSet::new(), BTreeSet::new());
+        for object in objects(image) {
+            let is_shared = users.get(&object).is_some_and(|count| *count > 1);
+            let _ = if is_shared { shared.insert(object) } else { unique.insert(object) };
+        }
+        let (shared, unique) = (usage.of(&shared), usage.of(&unique));
         let name = image.repo_tags().into_iter().find_map(|name| Reference::parse(&name).ok());
         let used = listed.iter().filter(|one| one.record.root.image_id == image.record.id.as_str());
         rows.push(ImageUsage {
@@ -117,7 +120,7 @@ fn containers(engine: &Engine, listed: &[Listed]) -> Result<Vec<ContainerUsage>>
         image: record.root.image_id.chars().take(12).collect(),
         command: record.process.args.join(" "),
         local_volumes: record.mounts.iter().filter(|mount| mount.kind == "volume").count(),
-        rw_size: decimal_size(tree_size(&table.dir(&record.id).join("upper"))),
+        rw_size: decimal_size(disk::tree(&table.dir(&record.id))),
         created: age(record.created.0),
         status: state.status.as_str(),
         names: record.name.clone(),
@@ -129,7 +132,7 @@ fn volume_rows(engine: &Engine, listed: &[Listed]) -> Result<Vec<VolumeUsage>> {
     let table = volumes(engine)?;
     let records: Vec<_> = listed.iter().map(|one| one.record.clone()).collect();
     let row = |volume: crate::volume::Volume| VolumeUsage {
-        size: decimal_size(tree_size(&table.data(&volume.name))),
+        size: decimal_size(disk::tree(&table.data(&volume.name))),
         links: links(&volume, &records),
         volume_name: volume.name,
     };
