@@ -84,6 +84,7 @@ impl Progress for PullProgress<'_> {
                 self.line(&format!("Copying config {text}"));
             }
             Event::Manifest => self.line("Writing manifest to image destination"),
+            Event::Signing(way) => self.line(&format!("Creating signature: Signing image using {way}")),
             Event::Retry { purpose, error, delay, attempt, retries } => {
                 let delay = units::format_duration(delay);
                 let purpose = purpose.map_or_else(String::new, |purpose| format!("{purpose}: "));

@@ -34,8 +34,10 @@ pub mod name {
     pub const CONTAINERS_CONF_OVERRIDE: &str = "CONTAINERS_CONF_OVERRIDE";
     /// The only storage.conf to read.
     pub const CONTAINERS_STORAGE_CONF: &str = "CONTAINERS_STORAGE_CONF";
-    /// The only registries.conf to read.
+    /// The registries.conf to read instead of the usual ones.
     pub const CONTAINERS_REGISTRIES_CONF: &str = "CONTAINERS_REGISTRIES_CONF";
+    /// Its old name.
+    pub const REGISTRIES_CONFIG_PATH: &str = "REGISTRIES_CONFIG_PATH";
     /// Registry credentials file.
     pub const REGISTRY_AUTH_FILE: &str = "REGISTRY_AUTH_FILE";
     /// Directory of Docker's config.json.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::archive::ArchiveError;
+use super::artifact::ArtifactError;
 use super::auth::{AuthError, KeyError};
 use super::decompress::DecompressError;
 use super::download::DownloadError;
@@ -12,6 +13,7 @@ use super::policy::PolicyError;
 use super::reference::{Reference, ReferenceError};
 use super::registries::{CandidateError, RegistriesError};
 use super::registry::RegistryError;
+use super::signature::SignatureError;
 use crate::config::ErrorKind;
 use crate::store::{self, Digest};
 
@@ -35,6 +37,12 @@ pub enum Error {
     /// policy.json forbids the image.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Something with artifacts.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
+    /// Signatures cannot be read or made.
+    #[error(transparent)]
+    Signature(#[from] SignatureError),
     /// Credentials cannot be read or written.
     #[error(transparent)]
     Auth(#[from] AuthError),
@@ -220,6 +228,8 @@ impl Error {
             Self::Registries(RegistriesError::Blocked(_)) => ErrorKind::Denied,
             Self::Registries(_) => ErrorKind::InvalidInput,
             Self::Policy(error) => error.kind(),
+            Self::Signature(error) => error.kind(),
+            Self::Artifact(error) => error.kind(),
             Self::Auth(error) => error.kind(),
             Self::Store(error) => error.kind(),
             Self::Source { source, .. }
@@ -250,6 +260,7 @@ impl Error {
                 Some(format!("the image exists for {}", available.join(", ")))
             }
             Self::Policy(_) => Some("`image trust show` lists what the policy says".to_owned()),
+            Self::Signature(error) => error.hint(),
             Self::Several(errors) => errors.iter().find_map(Self::hint),
             _ => None,
         }

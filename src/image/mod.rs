@@ -1,6 +1,7 @@
 //! Image references, manifests, registries, pull and load.
 
 pub mod archive;
+pub mod artifact;
 pub mod auth;
 pub mod change;
 pub mod check;
@@ -27,6 +28,7 @@ pub mod registries;
 pub mod registry;
 pub mod request;
 pub mod search;
+pub mod signature;
 pub mod transport;
 
 pub use config::ImageConfig;

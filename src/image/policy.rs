@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::reference::Reference;
+use super::signature::{Signature, SignedBy, SigstoreSigned, Subject};
 use crate::config::{ErrorKind, Paths};
 use crate::kernel::{self, file::read_limited};
 
@@ -38,15 +39,19 @@ pub enum PolicyError {
         /// The file that says so.
         path: PathBuf,
     },
-    /// The policy wants a proof that is not checked yet.
-    #[error("Source image rejected: {} requires {requirement} for {image}, which is not supported yet", path.display())]
-    Unchecked {
-        /// The image with its transport.
-        image: String,
-        /// The file that says so.
+    /// A requirement that cannot be fulfilled as it stands.
+    #[error("invalid policy in {}: {message}", path.display())]
+    Requirement {
+        /// The file.
         path: PathBuf,
-        /// What it wants.
-        requirement: &'static str,
+        /// What is wrong.
+        message: String,
+    },
+    /// No signature is good.
+    #[error("Source image rejected: {reason}")]
+    Unsigned {
+        /// Why each is not.
+        reason: String,
     },
 }
 
@@ -55,9 +60,8 @@ impl PolicyError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read(_) | Self::Rejected { .. } => ErrorKind::Denied,
-            Self::Json { .. } => ErrorKind::InvalidInput,
-            Self::Unchecked { .. } => ErrorKind::Unsupported,
+            Self::Read(_) | Self::Rejected { .. } | Self::Unsigned { .. } => ErrorKind::Denied,
+            Self::Json { .. } | Self::Requirement { .. } => ErrorKind::InvalidInput,
         }
     }
 }
@@ -71,9 +75,46 @@ enum Requirement {
     #[serde(rename = "reject")]
     Reject {},
     #[serde(rename = "signedBy")]
-    SignedBy {},
+    SignedBy(Box<SignedBy>),
     #[serde(rename = "sigstoreSigned")]
-    SigstoreSigned {},
+    SigstoreSigned(Box<SigstoreSigned>),
+}
+
+impl Requirement {
+    fn problem(&self) -> Option<String> {
+        match self {
+            Self::Accept {} | Self::Reject {} => None,
+            Self::SignedBy(requirement) => requirement.problem(),
+            Self::SigstoreSigned(requirement) => requirement.problem(),
+        }
+    }
+}
+
+/// What is left to be proven about an image that may be brought.
+#[derive(Debug)]
+pub(crate) struct Demands(Vec<Requirement>);
+
+impl Demands {
+    /// Whether nothing is.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether the signatures prove all of it.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub(crate) fn check(&self, subject: Subject<'_>, signatures: &[Signature]) -> Result<(), PolicyError> {
+        for requirement in &self.0 {
+            let outcome = match requirement {
+                Requirement::SignedBy(requirement) => requirement.check(&subject, signatures),
+                Requirement::SigstoreSigned(requirement) => requirement.check(&subject, signatures),
+                Requirement::Accept {} | Requirement::Reject {} => Ok(()),
+            };
+            outcome.map_err(|reason| PolicyError::Unsigned { reason })?;
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -113,56 +154,54 @@ impl Policy {
     }
 
     fn parse(bytes: &[u8], path: PathBuf) -> Result<Self, PolicyError> {
-        match serde_json::from_slice(bytes) {
-            Ok(file) => Ok(Self { file: Some((file, path)) }),
-            Err(source) => Err(PolicyError::Json { path, source }),
+        let file: File = match serde_json::from_slice(bytes) {
+            Ok(file) => file,
+            Err(source) => return Err(PolicyError::Json { path, source }),
+        };
+        // What cannot be checked must not wait until somebody needs it.
+        let scopes = file.transports.values().flat_map(BTreeMap::values);
+        let problem = scopes.chain([&file.default]).flatten().find_map(Requirement::problem);
+        match problem {
+            Some(message) => Err(PolicyError::Requirement { path, message }),
+            None => Ok(Self { file: Some((file, path)) }),
         }
     }
 
-    /// Whether an image of a registry may be brought.
+    /// Whether an image of a registry may be brought, and what its signatures must prove then.
     ///
     /// # Errors
     /// When it may not.
-    pub fn check(&self, reference: &Reference) -> Result<(), PolicyError> {
+    pub(crate) fn check(&self, reference: &Reference) -> Result<Demands, PolicyError> {
         self.decide("docker", &scopes(reference), &format!("docker://{reference}"))
     }
 
-    /// Whether an image of a file or folder may be brought.
+    /// Whether an image of a file or folder may be brought, and what its signatures must prove then.
     ///
     /// # Errors
     /// When it may not.
-    pub fn check_path(&self, transport: &str, path: &Path) -> Result<(), PolicyError> {
+    pub(crate) fn check_path(&self, transport: &str, path: &Path) -> Result<Demands, PolicyError> {
         let ancestors = path.ancestors().map(|path| path.display().to_string()).filter(|path| path != "/");
         self.decide(transport, &ancestors.collect::<Vec<_>>(), &format!("{transport}:{}", path.display()))
     }
 
-    fn decide(&self, transport: &str, scopes: &[String], image: &str) -> Result<(), PolicyError> {
-        let Some((file, path)) = &self.file else { return Ok(()) };
+    fn decide(&self, transport: &str, scopes: &[String], image: &str) -> Result<Demands, PolicyError> {
+        let Some((file, path)) = &self.file else { return Ok(Demands(Vec::new())) };
         let of_transport = file.transports.get(transport);
         let scoped = of_transport.and_then(|table| {
             scopes.iter().map(String::as_str).chain([""]).find_map(|scope| table.get(scope))
         });
         let requirements = scoped.unwrap_or(&file.default);
-        let (image, path) = (image.to_owned(), path.clone());
-        let unchecked =
-            |requirement| PolicyError::Unchecked { image: image.clone(), path: path.clone(), requirement };
         // An empty list accepts nothing, as everywhere in this format.
         if requirements.is_empty() || requirements.contains(&Requirement::Reject {}) {
-            return Err(PolicyError::Rejected { image, path });
+            return Err(PolicyError::Rejected { image: image.to_owned(), path: path.clone() });
         }
-        for requirement in requirements {
-            match requirement {
-                Requirement::SignedBy {} => return Err(unchecked("a signature (signedBy)")),
-                Requirement::SigstoreSigned {} => return Err(unchecked("a signature (sigstoreSigned)")),
-                Requirement::Accept {} | Requirement::Reject {} => {}
-            }
-        }
-        Ok(())
+        let left = requirements.iter().filter(|requirement| !matches!(requirement, Requirement::Accept {}));
+        Ok(Demands(left.cloned().collect()))
     }
 }
 
 /// The scopes of a reference, the most specific first.
-fn scopes(reference: &Reference) -> Vec<String> {
+pub(crate) fn scopes(reference: &Reference) -> Vec<String> {
     let repository = reference.repository();
     let mut scopes = vec![reference.to_string(), repository.clone()];
     let mut rest = repository.as_str();
@@ -188,6 +227,16 @@ mod tests {
     }
 
     #[test]
+    fn signatures_are_asked_for() {
+        let text = r#"{"default":[{"type":"insecureAcceptAnything"}],"transports":{"docker":{
+            "a.io":[{"type":"signedBy","keyType":"GPGKeys","keyData":"AA=="},{"type":"insecureAcceptAnything"}]}}}"#;
+        let policy = Policy::parse(text.as_bytes(), "/p".into()).unwrap();
+        let demands = |name: &str| policy.check(&Reference::parse(name).unwrap()).unwrap();
+        assert!(demands("b.io/x:1").is_empty() && !demands("a.io/x:1").is_empty());
+        assert!(demands("a.io/x:1").check(Subject { name: None, manifest: b"{}" }, &[]).is_err());
+    }
+
+    #[test]
     fn the_most_specific_scope_decides() {
         let text = r#"{"default":[{"type":"reject"}],"transports":{"docker":{
             "a.io":[{"type":"insecureAcceptAnything"}],
@@ -205,7 +254,7 @@ mod tests {
             ("x.b.io/y", true),
             ("x.y.b.io/y", true),
             ("b.io/y", false),
-            ("c.io/y", false),
+            ("c.io/y", true),
             ("d.io/y", false),
             ("other.io/y", false),
         ] {
@@ -222,9 +271,20 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_refuses() {
-        for text in
-            ["", "{}", r#"{"default":[{"type":"x"}]}"#, r#"{"default":[],"more":1}"#, r#"{"default":[{}]}"#]
-        {
+        for text in [
+            "",
+            "{}",
+            r#"{"default":[{"type":"x"}]}"#,
+            r#"{"default":[],"more":1}"#,
+            r#"{"default":[{}]}"#,
+            r#"{"default":[{"type":"signedBy","keyType":"GPGKeys"}]}"#,
+            r#"{"default":[{"type":"signedBy","keyType":"X509Certificates","keyPath":"/k"}]}"#,
+            r#"{"default":[{"type":"signedBy","keyType":"GPGKeys","keyPath":"/k","keyData":"AA=="}]}"#,
+            r#"{"default":[{"type":"sigstoreSigned","keyPath":"/k","keyPaths":["/l"]}]}"#,
+            r#"{"default":[{"type":"sigstoreSigned","keyPath":"/k","other":1}]}"#,
+            r#"{"default":[{"type":"sigstoreSigned","fulcio":{"caPath":"/c","oidcIssuer":"i","subjectEmail":"e"}}]}"#,
+            r#"{"default":[{"type":"sigstoreSigned","keyPath":"/k","signedIdentity":{"type":"x"}}]}"#,
+        ] {
             assert!(Policy::parse(text.as_bytes(), "/p".into()).is_err(), "{text}");
         }
     }

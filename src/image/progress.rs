@@ -59,6 +59,8 @@ pub enum Event<'a> {
         /// How many there are at most.
         retries: u32,
     },
+    /// What was written is signed, in this way.
+    Signing(&'a str),
     /// Something that the user should know and that stops nothing.
     Warning(&'a str),
 }

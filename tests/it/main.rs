@@ -12,6 +12,7 @@
 
 mod support;
 
+mod artifacts;
 mod command_line;
 mod commit;
 mod configuration;
@@ -39,6 +40,7 @@ mod oci;
 mod output;
 mod pull;
 mod push;
+mod registries_conf;
 mod registry_faults;
 mod run_basic;
 mod run_confinement;
@@ -49,6 +51,7 @@ mod run_namespaces;
 mod run_network;
 mod run_process;
 mod run_runtime;
+mod signatures;
 mod stats;
 mod store_check;
 mod transports;

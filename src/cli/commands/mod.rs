@@ -11,6 +11,7 @@ use super::exit::ExitStatus;
 use super::ui::Ui;
 use crate::engine::Engine;
 
+pub mod artifact;
 pub mod attach;
 pub mod commit;
 pub mod completion;
@@ -98,6 +99,7 @@ const fn group(name: &'static str, about: &'static str) -> Group {
 
 /// The nouns. One without commands is not shown.
 pub static GROUPS: &[Group] = &[
+    group("artifact", "Manage OCI artifacts"),
     group("container", "Manage containers"),
     group("healthcheck", "Manage health checks on containers"),
     group("image", "Manage images"),
@@ -131,6 +133,13 @@ macro_rules! commands {
 }
 
 commands! {
+    artifact::add: "artifact add" => Caller;
+    artifact::extract: "artifact extract" => Caller;
+    artifact::inspect: "artifact inspect" => Caller;
+    artifact::list: "artifact ls|list" => Caller;
+    artifact::pull: "artifact pull" => Caller;
+    artifact::push: "artifact push" => Caller;
+    artifact::rm: "artifact rm|remove" => Caller;
     attach: "attach", "container attach" => Caller;
     commit: "commit", "container commit" => Caller;
     completion: "completion" => Caller;
@@ -161,6 +170,7 @@ commands! {
     image::prune: "image prune" => User;
     image::rm: "rmi", "image rm" => User;
     image::save: "save", "image save" => Caller;
+    image::sign: "image sign" => Caller;
     image::tag: "tag", "image tag" => Caller;
     image::tree: "image tree" => Caller;
     image::trust::show: "image trust show" => Caller;

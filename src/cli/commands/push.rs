@@ -16,6 +16,7 @@ use crate::image::archive::{SaveFormat, SaveImage, SaveLayers, SaveRequest, Save
 use crate::image::compress::Settings;
 use crate::image::manifest::Family;
 use crate::image::push::{ListPushRequest, PushRequest, push, push_list};
+use crate::image::signature::Signing;
 use crate::image::transport::Transport;
 use crate::image::{Error, Reference};
 use crate::store::ImageRecord;
@@ -118,22 +119,26 @@ pub struct SigningArgs {
 }
 
 impl SigningArgs {
-    /// Refuses what cannot be done. Signatures are never kept here, so there are none to remove.
+    /// Who signs. Signatures are never kept here, so there are none to remove.
     ///
     /// # Errors
-    /// When a signature is asked for.
-    pub fn check(&self) -> Result<()> {
-        let refused = [
-            (self.sign_by.is_some(), "--sign-by"),
-            (self.sign_by_sigstore.is_some(), "--sign-by-sigstore"),
-            (self.sign_by_sigstore_private_key.is_some(), "--sign-by-sigstore-private-key"),
-            (self.sign_by_sq_fingerprint.is_some(), "--sign-by-sq-fingerprint"),
-            (self.sign_passphrase_file.is_some(), "--sign-passphrase-file"),
-        ];
-        match refused.iter().find(|(given, _)| *given) {
-            Some((_, flag)) => Err(CommandError::new(format!("not supported yet: {flag}"))),
-            None => Ok(()),
+    /// On what cannot be done, or not at once.
+    pub fn into_signing(self) -> Result<Signing> {
+        if self.sign_by_sq_fingerprint.is_some() {
+            return Err(CommandError::new("not supported yet: --sign-by-sq-fingerprint"));
         }
+        let signing = Signing {
+            gpg_key: self.sign_by.filter(|key| !key.is_empty()),
+            sigstore_key: self.sign_by_sigstore_private_key,
+            sigstore_parameters: self.sign_by_sigstore,
+            passphrase_file: self.sign_passphrase_file,
+        };
+        if signing.gpg_key.is_some() && signing.sigstore_key.is_some() && signing.passphrase_file.is_some() {
+            return Err(CommandError::new(
+                "only one of --sign-by, --sign-by-sq-fingerprint and --sign-by-sigstore-private-key can be used with --sign-passphrase-file",
+            ));
+        }
+        Ok(signing)
     }
 }
 
@@ -142,7 +147,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if !args.encryption_key.is_empty() || !args.encrypt_layer.is_empty() {
         return Err(CommandError::new("not supported yet: --encryption-key and --encrypt-layer"));
     }
-    args.signing.check()?;
+    let signing = args.signing.into_signing()?;
     let format = args.format.as_deref().map(parse_format).transpose()?.flatten();
     let (compression, recompress) = args.compression.into_settings(engine.config()?)?;
     let registry = args.registry.into_options(engine.config()?)?;
@@ -168,18 +173,30 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
                     format,
                     compression,
                     recompress,
+                    signing,
                     registry,
                 };
                 push_list(engine.images()?, &request, &mut progress)?
             } else {
                 let by_digest = false;
-                let request =
-                    PushRequest { image, destination, format, compression, recompress, by_digest, registry };
+                let request = PushRequest {
+                    image,
+                    destination,
+                    format,
+                    compression,
+                    recompress,
+                    signing,
+                    by_digest,
+                    registry,
+                };
                 push(engine.images()?, &request, &mut progress)?.manifest.digest
             }
         }
         Transport::Docker(_) | Transport::Storage { .. } => {
             return Err(CommandError::new(format!("{text}: cannot push there with these options")));
+        }
+        Transport::Files(_) if !signing.is_empty() => {
+            return Err(CommandError::new("not supported yet: signatures in files"));
         }
         Transport::Files(_) if image.list => {
             return Err(CommandError::new("not supported yet: writing a manifest list into files"));

@@ -4,7 +4,7 @@
 //! `--format` offers one as `fields()` and is named here.
 
 use super::words::Place;
-use crate::cli::commands::{image, info, inspect, network, ps, search, system, version, volume};
+use crate::cli::commands::{artifact, image, info, inspect, network, ps, search, system, version, volume};
 use crate::cli::format::Value;
 use crate::engine::Engine;
 
@@ -14,6 +14,7 @@ fn row_of(place: &Place, engine: &Engine) -> Option<Value> {
         "container inspect" | "inspect" => {
             inspect::fields(engine, place.arguments.first().map(String::as_str))
         }
+        "artifact ls" => Some(artifact::list::fields()),
         "history" => Some(image::history::fields()),
         "image inspect" => image::inspect::fields(engine),
         "images" => Some(image::list::fields()),

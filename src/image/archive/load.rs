@@ -10,12 +10,14 @@ use super::layout::Failure;
 use super::{ArchiveError, Source, bring, dir, docker, layout, podman, spool};
 use crate::config::StorageHints;
 use crate::image::error::{Error, Result};
-use crate::image::policy::Policy;
+use crate::image::policy::{Demands, Policy};
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::pull::Context;
 use crate::image::pull::layer::LayerJob;
 use crate::image::pull::write::{Documents, distinct};
 use crate::image::reference::Reference;
+use crate::image::signature::Subject;
+use crate::image::signature::place::in_folder;
 use crate::kernel;
 use crate::store::{Digest, ImageId};
 
@@ -70,7 +72,9 @@ pub fn load(context: Context<'_>, request: LoadRequest, progress: &mut dyn Progr
     };
     let found = detect(&files).map_err(|failure| image_error(path.as_deref(), failure))?;
     let transport = transport_of(&files).map_err(|error| archive_error(path.as_deref(), error))?;
-    Policy::load(context.paths)?.check_path(transport, path.as_deref().unwrap_or(Path::new("-")))?;
+    let place = path.as_deref().unwrap_or(Path::new("-"));
+    let demands = Policy::load(context.paths)?.check_path(transport, place)?;
+    verify(&demands, place, transport == "dir", &found)?;
     found.into_iter().map(|found| store(context, found, reporter)).collect()
 }
 
@@ -87,7 +91,7 @@ pub(crate) fn load_source(
         Source::DockerArchive { .. } => "docker-archive",
         Source::Dir { .. } => "dir",
     };
-    Policy::load(context.paths)?.check_path(transport, path)?;
+    let demands = Policy::load(context.paths)?.check_path(transport, path)?;
     let files = open(context, path).map_err(|error| archive_error(Some(path), error))?;
     let found = match source {
         Source::OciLayout { reference, .. } | Source::OciArchive { reference, .. } => {
@@ -97,6 +101,7 @@ pub(crate) fn load_source(
         Source::Dir { .. } => dir::image(&files).map(|found| vec![found]),
     };
     let found = found.map_err(|failure| image_error(Some(path), failure))?;
+    verify(&demands, path, matches!(source, Source::Dir { .. }), &found)?;
     found.into_iter().map(|found| Ok(store(context, found, reporter)?.id)).collect()
 }
 
@@ -108,9 +113,23 @@ pub(crate) fn import_podman(
     reporter: Reporter<'_>,
 ) -> Result<Vec<ImageId>> {
     let root = root.map_or_else(|| podman_root(context), Path::to_owned);
-    Policy::load(context.paths)?.check_path("containers-storage", &root)?;
+    let demands = Policy::load(context.paths)?.check_path("containers-storage", &root)?;
     let found = podman::image(&root, name).map_err(|failure| image_error(Some(&root), failure))?;
+    verify(&demands, &root, false, std::slice::from_ref(&found))?;
     Ok(vec![store(context, found, reporter)?.id])
+}
+
+/// Checks the signatures of all images; only `dir:` folders have any.
+fn verify(demands: &Demands, path: &Path, is_dir: bool, found: &[Found]) -> Result<()> {
+    if demands.is_empty() {
+        return Ok(());
+    }
+    let signatures = if is_dir { in_folder(path)? } else { Vec::new() };
+    for found in found {
+        let subject = Subject { name: None, manifest: &found.image.documents.manifest_bytes };
+        demands.check(subject, &signatures)?;
+    }
+    Ok(())
 }
 
 /// Where podman keeps its images.

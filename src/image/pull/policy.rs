@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use super::Context;
-use super::registry::{Fetched, Known, fetch, fetch_all_tags};
+use super::registry::{Fetched, Known, Wanted, fetch, fetch_all_tags};
 use super::resolve::{self, Named};
 use crate::image::error::{Error, Result};
 use crate::image::place::{Place, places};
@@ -77,7 +77,10 @@ impl Pull<'_, '_> {
     fn local(&self, name: &str) -> Result<Option<Found>> {
         let found = match self.context.store.find_image(name) {
             Ok(found) => found,
-            Err(crate::store::Error::NotFound { .. }) => return Ok(None),
+            // Several images that end in the name are no reason to bring none.
+            Err(crate::store::Error::NotFound { .. } | crate::store::Error::Ambiguous { .. }) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         };
         let record = &found.record;
@@ -120,28 +123,29 @@ impl Pull<'_, '_> {
         if Reference::parse(name).is_ok_and(|r| r.tag().is_some() || r.digest().is_some()) {
             return Err(Error::Options("tag or digest can't be used with --all-tags/-a"));
         }
-        Policy::load(self.context.paths)?.check(&reference)?;
+        let policy = Policy::load(self.context.paths)?;
         let place = self.places(&reference)?.pop().expect("there is at least one place");
-        let fetched =
-            fetch_all_tags(self.context, &reference, &place, self.request.platform.as_ref(), self.reporter)?;
         let mut ids = Vec::new();
-        for (tagged, fetched) in fetched {
-            self.name(&tagged, &fetched)?;
+        let mut keep = |tagged: &Reference, fetched: Fetched| {
+            self.name(tagged, &fetched)?;
             ids.push(fetched.id);
-        }
+            Ok(())
+        };
+        let platform = self.request.platform.as_ref();
+        fetch_all_tags(self.context, &reference, &place, (platform, &policy), self.reporter, &mut keep)?;
         Ok(ids)
     }
 
     /// Fetches one reference from the first of its mirrors that has it, or from its own place.
     fn fetch(&mut self, reference: &Reference, quietly: bool) -> Result<Fetched> {
-        Policy::load(self.context.paths)?.check(reference)?;
+        let demands = Policy::load(self.context.paths)?.check(reference)?;
         let known = self.known(reference)?;
         let known = known.as_ref().map(|(id, digest)| Known { id, digest, quietly });
+        let wanted = Wanted { platform: self.request.platform.as_ref(), demands: &demands, known };
         let mut places = self.places(reference)?;
         let own = places.pop().expect("there is at least one place");
         for mirror in &places {
-            let fetched =
-                fetch(self.context, reference, mirror, self.request.platform.as_ref(), known, self.reporter);
+            let fetched = fetch(self.context, reference, mirror, wanted, self.reporter);
             match fetched {
                 Ok(fetched) => return Ok(fetched),
                 // A mirror may lack the image or be down; what the store refuses is refused from everywhere.
@@ -152,7 +156,7 @@ impl Pull<'_, '_> {
                 Err(error) => return Err(error),
             }
         }
-        fetch(self.context, reference, &own, self.request.platform.as_ref(), known, self.reporter)
+        fetch(self.context, reference, &own, wanted, self.reporter)
     }
 
     /// What the name led to when it was pulled last, if that is here and for the right platform.

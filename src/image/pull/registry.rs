@@ -11,9 +11,11 @@ use crate::image::error::{Error, Refusal, Result};
 use crate::image::manifest::{DOCUMENT_MAX, Descriptor, Document, Manifest, media_type};
 use crate::image::place::Place;
 use crate::image::platform::Platform;
+use crate::image::policy::{Demands, Policy};
 use crate::image::progress::{Event, Reporter};
 use crate::image::reference::Reference;
 use crate::image::registry::{Client, RegistryError, Served, block_on};
+use crate::image::signature::place;
 use crate::store::{Digest, ImageId};
 
 /// Indexes may lead to indexes, but not for long.
@@ -31,6 +33,8 @@ pub(super) struct Fetch<'f, 'scope, 'env> {
     pub(super) remote: &'f Reference,
     /// The platform that is wanted, if one was asked for.
     pub(super) platform: Option<&'f Platform>,
+    /// What signatures must prove.
+    pub(super) demands: &'f Demands,
     /// Where the workers of layers run.
     pub(super) scope: &'scope Scope<'scope, 'env>,
     /// Ends the workers.
@@ -58,6 +62,8 @@ impl Fetch<'_, '_, '_> {
     /// Fetches manifest, config and layers, and writes the record. `known` is what the name led to before and is
     /// here: if it still does, nothing is fetched.
     pub(super) async fn run(&self, known: Option<Known<'_>>) -> Result<Fetched> {
+        // Who must prove something does it every time.
+        let known = known.filter(|_| self.demands.is_empty());
         if let Some(known) = known {
             // A registry that does not answer HEAD may answer GET.
             let head = self.client.head_manifest(self.remote).await;
@@ -77,6 +83,11 @@ impl Fetch<'_, '_, '_> {
         self.reporter.report(Event::Source);
         let digest = top.digest.clone();
         let (served, manifest, indexes) = self.choose(top).await?;
+        // The signature of an index is as good as one of the manifest that it leads to.
+        let above = indexes.iter().rev().map(Vec::as_slice);
+        let documents: Vec<&[u8]> = std::iter::once(served.bytes.as_slice()).chain(above).collect();
+        let paths = self.context.paths;
+        place::verify(paths, self.client, self.name, self.remote, self.demands, &documents).await?;
         let config_bytes = self.blob_or_local(&manifest.config).await?;
         let config = ImageConfig::parse(&config_bytes).map_err(|error| self.refuse(error.into()))?;
         let documents = Documents {
@@ -200,13 +211,23 @@ impl Fetch<'_, '_, '_> {
     }
 }
 
+/// What is wanted of a place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted<'w> {
+    /// The platform, if one was asked for.
+    pub(super) platform: Option<&'w Platform>,
+    /// What signatures must prove.
+    pub(super) demands: &'w Demands,
+    /// What the name led to before and is here.
+    pub(super) known: Option<Known<'w>>,
+}
+
 /// Fetches `name` from `place`.
 pub(super) fn fetch(
     context: Context<'_>,
     name: &Reference,
     place: &Place,
-    platform: Option<&Platform>,
-    known: Option<Known<'_>>,
+    wanted: Wanted<'_>,
     reporter: Reporter<'_>,
 ) -> Result<Fetched> {
     let stop = AtomicBool::new(false);
@@ -218,33 +239,38 @@ pub(super) fn fetch(
             reporter,
             name,
             remote: &place.remote,
-            platform,
+            platform: wanted.platform,
+            demands: wanted.demands,
             scope,
             stop: &stop,
         };
-        block_on(fetch.run(known))?
+        block_on(fetch.run(wanted.known))?
     })
 }
 
-/// Fetches every tag of the repository `name` from `place`.
+/// Fetches every tag of the repository `name` from `place`; `keep` gets each as it comes.
 pub(super) fn fetch_all_tags(
     context: Context<'_>,
     name: &Reference,
     place: &Place,
-    platform: Option<&Platform>,
+    (platform, policy): (Option<&Platform>, &Policy),
     reporter: Reporter<'_>,
-) -> Result<Vec<(Reference, Fetched)>> {
+    keep: &mut dyn FnMut(&Reference, Fetched) -> Result<()>,
+) -> Result<()> {
     let stop = AtomicBool::new(false);
     let client = place.client(reporter).with_purpose(format!("initializing source docker://{name}"));
     let failed = |source| Error::Source { reference: Box::new(name.clone()), source: Box::new(source) };
     std::thread::scope(|scope| {
         block_on(async {
-            let mut all = Vec::new();
             for tag in client.tags().await.map_err(failed)? {
+                if is_attachment(&tag) {
+                    continue;
+                }
                 let tagged = |reference: &Reference| {
                     reference.with_tag(&tag).map_err(|source| Error::Reference { text: tag.clone(), source })
                 };
                 let (name, remote) = (tagged(name)?, tagged(&place.remote)?);
+                let demands = policy.check(&name)?;
                 reporter.report(Event::Trying(&name));
                 let fetch = Fetch {
                     context,
@@ -253,13 +279,32 @@ pub(super) fn fetch_all_tags(
                     name: &name,
                     remote: &remote,
                     platform,
+                    demands: &demands,
                     scope,
                     stop: &stop,
                 };
-                let fetched = fetch.run(None).await?;
-                all.push((name, fetched));
+                keep(&name, fetch.run(None).await?)?;
             }
-            Ok(all)
+            Ok(())
         })?
     })
+}
+
+/// Whether a tag is one of those under which signatures and the like of another image lie: `sha256-HEX.sig`.
+fn is_attachment(tag: &str) -> bool {
+    tag.strip_prefix("sha256-")
+        .and_then(|rest| rest.split_at_checked(64))
+        .is_some_and(|(hex, _)| hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_of_attachments() {
+        let hex = "a".repeat(64);
+        assert!(is_attachment(&format!("sha256-{hex}.sig")) && is_attachment(&format!("sha256-{hex}")));
+        assert!(!is_attachment("sha256-abc.sig") && !is_attachment("latest"));
+    }
 }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use bytes::Bytes;
 
+use super::network::{Written, sign};
 use super::{PushRequest, push};
 use crate::image::compress::Settings;
 use crate::image::error::{Error, Result};
@@ -16,6 +17,7 @@ use crate::image::reference::Reference;
 use crate::image::registries::Registries;
 use crate::image::registry::{Access, block_on};
 use crate::image::request::{PullPolicy, PullRequest, RegistryOptions};
+use crate::image::signature::Signing;
 use crate::store::{Digest, ImageRecord};
 
 /// What marks an image whose layers are compressed by zstd, for clients that can choose.
@@ -36,6 +38,8 @@ pub struct ListPushRequest {
     pub compression: Settings,
     /// Also those that are compressed otherwise.
     pub recompress: bool,
+    /// Who signs the images and the list.
+    pub signing: Signing,
     /// How the registry is talked to.
     pub registry: RegistryOptions,
 }
@@ -60,6 +64,7 @@ pub fn push_list(
                 compression: request.compression,
                 recompress: request.recompress,
                 by_digest: true,
+                signing: request.signing.clone(),
                 registry: request.registry.clone(),
             };
             let pushed = push(context, &part, progress)?;
@@ -90,11 +95,16 @@ fn put_index(
     let bytes = index.to_json();
     let digest = Digest::of(&bytes);
     reporter.report(Event::Manifest);
-    let put = client.put_manifest(&place.remote, Bytes::from(bytes), index.family.index_type());
-    block_on(put)?.map_err(|source| Error::Destination {
-        reference: Box::new(place.remote.clone()),
-        source: Box::new(source),
-    })?;
+    let signers = request.signing.signers(context.env)?;
+    block_on(async {
+        let put = client.put_manifest(&place.remote, Bytes::from(bytes), index.family.index_type());
+        put.await.map_err(|source| Error::Destination {
+            reference: Box::new(place.remote.clone()),
+            source: Box::new(source),
+        })?;
+        let subject = Written { name: &request.destination, remote: &place.remote, digest: &digest };
+        sign(context, &client, &signers, subject, reporter).await
+    })??;
     Ok(digest)
 }
 

@@ -8,6 +8,7 @@ mod list;
 mod network;
 
 pub use list::{ListPushRequest, push_list};
+pub(crate) use network::{Written, sign};
 
 use std::cell::RefCell;
 
@@ -21,6 +22,7 @@ use super::pull::Context;
 use super::reference::Reference;
 use super::registries::Registries;
 use super::request::RegistryOptions;
+use super::signature::Signing;
 use crate::store::ImageRecord;
 
 /// What is pushed, and how.
@@ -36,6 +38,8 @@ pub struct PushRequest {
     pub compression: Settings,
     /// Also those that are compressed otherwise.
     pub recompress: bool,
+    /// Who signs it.
+    pub signing: Signing,
     /// Under its digest, and not under the tag of the destination: as a part of a list.
     pub by_digest: bool,
     /// How the registry is talked to.
@@ -60,6 +64,7 @@ pub fn push(context: Context<'_>, request: &PushRequest, progress: &mut dyn Prog
     let reporter = Reporter::new(&progress);
     let registries = Registries::load(context.env, context.paths)?;
     let place = own_place(context, &registries, &request.registry, &request.destination)?;
+    let signers = request.signing.signers(context.env)?;
     let image = Outgoing::read(context.store, request.image.clone())?;
     let wanted = match request.recompress {
         true => Wanted::All(request.compression),
@@ -69,7 +74,14 @@ pub fn push(context: Context<'_>, request: &PushRequest, progress: &mut dyn Prog
     network::push(
         context,
         &image,
-        network::Target { place: &place, family, wanted, by_digest: request.by_digest },
+        network::Target {
+            place: &place,
+            name: &request.destination,
+            family,
+            wanted,
+            by_digest: request.by_digest,
+            signers: &signers,
+        },
         reporter,
     )
 }

@@ -18,18 +18,23 @@ use crate::image::progress::{Event, Reporter};
 use crate::image::pull::Context;
 use crate::image::reference::Reference;
 use crate::image::registry::{Access, Client, RegistryError, block_on};
+use crate::image::signature::place::{self, PlaceError};
+use crate::image::signature::{SignaturePlaces, Signer};
 use crate::store::{Digest, ImageRecord, Store, TagRecord, Variant};
 
 /// More repositories than this are not asked for a blob.
 const MOUNTS_MAX: usize = 3;
 
 /// Where to, and in which form.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Target<'t> {
     pub(super) place: &'t Place,
+    /// What the image is called when it is signed.
+    pub(super) name: &'t Reference,
     pub(super) family: Family,
     pub(super) wanted: Wanted,
     pub(super) by_digest: bool,
+    pub(super) signers: &'t [Signer],
 }
 
 /// Pushes `image`.
@@ -42,6 +47,7 @@ pub(super) fn push(
     let client = target.place.client(reporter).with_access(Access::Push);
     std::thread::scope(|scope| {
         let upload = Upload {
+            context,
             store: context.store,
             image,
             target,
@@ -54,8 +60,46 @@ pub(super) fn push(
     })
 }
 
+/// A manifest that was written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Written<'w> {
+    /// The image's name.
+    pub(crate) name: &'w Reference,
+    /// Its name where it was written.
+    pub(crate) remote: &'w Reference,
+    /// The manifest's digest.
+    pub(crate) digest: &'w Digest,
+}
+
+/// Signs a manifest that is there by now.
+pub(crate) async fn sign(
+    context: Context<'_>,
+    client: &Client<'_>,
+    signers: &[Signer],
+    subject: Written<'_>,
+    reporter: Reporter<'_>,
+) -> Result<()> {
+    let Written { name, remote, digest } = subject;
+    if signers.is_empty() {
+        return Ok(());
+    }
+    let places = SignaturePlaces::load(context.paths)?;
+    let mut signatures = Vec::new();
+    for signer in signers {
+        reporter.report(Event::Signing(signer.way()));
+        signatures.push(signer.sign(name, digest)?);
+    }
+    place::put(client, &places, remote, digest, signatures).await.map_err(|error| match error {
+        PlaceError::Registry(source) => {
+            Error::Destination { reference: Box::new(remote.clone()), source: Box::new(source) }
+        }
+        PlaceError::Signature(error) => error.into(),
+    })
+}
+
 /// One image on its way.
 struct Upload<'u, 'scope, 'env> {
+    context: Context<'u>,
     store: &'u Store,
     image: &'u Outgoing,
     target: Target<'u>,
@@ -101,6 +145,9 @@ impl Upload<'_, '_, '_> {
             .put_manifest(reference, Bytes::from(manifest), family.manifest_type())
             .await
             .map_err(|error| self.failed(error))?;
+        let Target { name, signers, .. } = self.target;
+        let subject = Written { name, remote, digest: &described.digest };
+        sign(self.context, self.client, signers, subject, self.reporter).await?;
         Ok(Pushed { manifest: described, has_zstd })
     }
 

@@ -43,6 +43,8 @@ struct RegistryToml {
     blocked: bool,
     mirror: Vec<MirrorToml>,
     mirror_by_digest_only: bool,
+    /// Belongs to mirrors only.
+    pull_from_mirror: String,
 }
 
 #[derive(Deserialize, Default)]
@@ -60,7 +62,15 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<FileSettings, RegistriesE
     if file.registries.is_some() {
         return Err(invalid("registries.conf must be in v2 format but is in v1".to_owned()));
     }
-    let entries = file.registry.into_iter().map(entry).collect::<Result<_, _>>().map_err(invalid)?;
+    let mut entries: Vec<RegistryEntry> = Vec::new();
+    for entry in file.registry.into_iter().map(entry) {
+        let entry = entry.map_err(invalid)?;
+        check_agreement(&entries, &entry).map_err(invalid)?;
+        // Of equal prefixes in one file the first counts.
+        if !entries.iter().any(|other| other.prefix == entry.prefix) {
+            entries.push(entry);
+        }
+    }
     for search in file.unqualified_search_registries.iter().flatten() {
         // Anything that is not the domain of a name would change the name's meaning.
         let probe = Reference::parse(&format!("{search}/x"));
@@ -85,6 +95,26 @@ pub(super) fn parse(text: &str, path: &Path) -> Result<FileSettings, RegistriesE
     })
 }
 
+/// Several prefixes may lead to one registry, which is insecure or blocked by all of them or by none.
+fn check_agreement(others: &[RegistryEntry], entry: &RegistryEntry) -> Result<(), String> {
+    let place = |entry: &RegistryEntry| match entry.remote.location.as_str() {
+        "" => entry.prefix.clone(),
+        location => location.to_owned(),
+    };
+    let own = place(entry);
+    for other in others.iter().filter(|other| place(other) == own) {
+        let setting = match () {
+            () if other.remote.insecure != entry.remote.insecure => "insecure",
+            () if other.blocked != entry.blocked => "blocked",
+            () => continue,
+        };
+        return Err(format!(
+            "registry '{own}' is defined multiple times with conflicting '{setting}' setting"
+        ));
+    }
+    Ok(())
+}
+
 fn entry(toml: RegistryToml) -> Result<RegistryEntry, String> {
     let location = location(&toml.location)?;
     let prefix = match toml.prefix.trim_end_matches('/') {
@@ -92,6 +122,9 @@ fn entry(toml: RegistryToml) -> Result<RegistryEntry, String> {
         "" => location.clone(),
         prefix => self::location(prefix)?,
     };
+    if !toml.pull_from_mirror.is_empty() {
+        return Err(format!("pull-from-mirror must not be set for a non-mirror registry {prefix:?}"));
+    }
     let is_wildcard = prefix.starts_with("*.");
     if is_wildcard && prefix.contains(['/', '@', ':']) {
         return Err(format!("wildcarded prefix {prefix:?} should be in the format: *.example.com"));

@@ -1,8 +1,9 @@
 //! registries.conf (version 2): which registries exist under which names, and where short names lead.
 //!
-//! Read: `$CONTAINERS_REGISTRIES_CONF` alone if set; else the first of `~/.config/containers/registries.conf`,
-//! `/etc/containers/registries.conf` and `/usr/share/containers/registries.conf`, then every `*.conf` of the
-//! `registries.conf.d` folders beside them, in the order of their names. Later files replace the settings of earlier
+//! Read: `$CONTAINERS_REGISTRIES_CONF` if set, else the first of `~/.config/containers/registries.conf`,
+//! `/etc/containers/registries.conf` and `/usr/share/containers/registries.conf`; then the `*.conf` of the
+//! `registries.conf.d` folders, the system's before the user's, each in the order of their names. Where the user has a
+//! `registries.conf`, the system's folders are not read either. Later files replace the settings of earlier
 //! ones; `[[registry]]` and `[aliases]` are merged. Learned aliases in `~/.cache/containers/short-name-aliases.conf`
 //! come first of all. Without any setting a short name means Docker Hub.
 
@@ -129,26 +130,31 @@ impl Registries {
     /// Reads all files that apply.
     pub fn load(env: &Env, paths: &Paths) -> Result<Self, RegistriesError> {
         let mut all = Self::default();
-        if let Some(path) = env.path(name::CONTAINERS_REGISTRIES_CONF) {
+        let user = paths.config_home.join("containers");
+        let system = [Path::new("/usr/share/containers"), Path::new("/etc/containers")];
+        let named = env.path(name::CONTAINERS_REGISTRIES_CONF).or(env.path(name::REGISTRIES_CONFIG_PATH));
+        let mut folders: Vec<&Path> = system.into_iter().chain([user.as_path()]).collect();
+        if let Some(path) = named {
             let text = read(path)?.ok_or_else(|| RegistriesError::Read {
                 path: path.to_owned(),
                 source: std::io::ErrorKind::NotFound.into(),
             })?;
             all.merge(file::parse(&text, path)?, path);
         } else {
-            let user = paths.config_home.join("containers");
-            let bases = [user.as_path(), Path::new("/etc/containers"), Path::new("/usr/share/containers")];
-            for base in bases {
+            for base in folders.clone().into_iter().rev() {
                 let path = base.join("registries.conf");
                 if let Some(text) = read(&path)? {
                     all.merge(file::parse(&text, &path)?, &path);
+                    if base == user {
+                        folders = vec![&user];
+                    }
                     break;
                 }
             }
-            for path in drop_ins(&bases) {
-                if let Some(text) = read(&path)? {
-                    all.merge(file::parse(&text, &path)?, &path);
-                }
+        }
+        for path in folders.into_iter().flat_map(drop_ins) {
+            if let Some(text) = read(&path)? {
+                all.merge(file::parse(&text, &path)?, &path);
             }
         }
         let cache = env.absolute("XDG_CACHE_HOME").unwrap_or_else(|| paths.home.join(".cache"));
@@ -348,20 +354,14 @@ fn rewrite(reference: &Reference, prefix: &str, remote: &Remote) -> Result<Endpo
     }
 }
 
-/// The drop-in files, sorted by name; of equal names that of the earlier folder counts.
-fn drop_ins(bases: &[&Path]) -> Vec<PathBuf> {
-    let mut by_name = BTreeMap::new();
-    for base in bases {
-        let Ok(entries) = std::fs::read_dir(base.join("registries.conf.d")) else { continue };
-        for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if path.extension().is_some_and(|extension| extension == "conf")
-                && let Some(name) = path.file_name()
-            {
-                by_name.entry(name.to_owned()).or_insert(path);
-            }
-        }
-    }
-    by_name.into_values().collect()
+/// The drop-in files of a folder, sorted by name.
+fn drop_ins(base: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(base.join("registries.conf.d")) else { return Vec::new() };
+    let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut found: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|e| e == "conf")).collect();
+    found.sort();
+    found
 }
 
 /// The text of a file, or nothing if there is none.
@@ -487,6 +487,9 @@ mod tests {
             "[[registry]]\nprefix = \"a.io\"",
             "[[registry]]\nprefix = \"*.a.io/x\"",
             "[[registry]]\nblocked = true",
+            "[[registry]]\nlocation = \"a.io\"\npull-from-mirror = \"all\"",
+            "[[registry]]\nlocation = \"a.io\"\n[[registry]]\nprefix = \"b.io\"\nlocation = \"a.io\"\ninsecure = true",
+            "[[registry]]\nlocation = \"a.io\"\n[[registry]]\nprefix = \"b.io\"\nlocation = \"a.io\"\nblocked = true",
             "[[registry]]\nlocation = \"a.io\"\n[[registry.mirror]]\ninsecure = true",
             "[[registry]]\nlocation = \"a.io\"\n[[registry.mirror]]\nlocation = \"b.io\"\npull-from-mirror = \"x\"",
             "unqualified-search-registries = [\"a.io/x\"]",

@@ -13,6 +13,7 @@ mod body;
 mod challenge;
 mod client;
 mod error;
+mod lookaside;
 mod manifest;
 mod retry;
 mod search;

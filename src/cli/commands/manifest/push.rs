@@ -66,7 +66,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if !args.add_compression.is_empty() {
         return Err(CommandError::new("not supported yet: --add-compression"));
     }
-    args.signing.check()?;
+    let signing = args.signing.into_signing()?;
     let format = args.format.as_deref().map(parse_format).transpose()?.flatten();
     let (compression, recompress) = args.compression.into_settings(engine.config()?)?;
     let mut registry = args.registry.into_options(engine.config()?)?;
@@ -93,8 +93,9 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     }
     let digest = {
         let mut progress = PullProgress::new(ui);
+        let all = args.all;
         let request =
-            ListPushRequest { list, destination, all: args.all, format, compression, recompress, registry };
+            ListPushRequest { list, destination, all, format, compression, recompress, signing, registry };
         push_list(engine.images()?, &request, &mut progress)?
     };
     if let Some(path) = args.digestfile {

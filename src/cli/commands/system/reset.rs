@@ -24,7 +24,7 @@ pub struct Args {
 
 /// What rbox puts into its data directory. Only these are removed: the directory may be one that
 /// `--root` names and that holds other things. The mark that it is a store stays.
-const DATA: [&str; 13] = [
+const DATA: [&str; 14] = [
     "containers",
     "names",
     "images",
@@ -32,6 +32,7 @@ const DATA: [&str; 13] = [
     "tags",
     "layers",
     "blobs",
+    "artifacts",
     "derived",
     "volumes",
     "tmp",

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -11,6 +13,11 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::format::{self, Layout, List};
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
+use crate::image::Error;
+use crate::image::signature::{key_owners, shown_lookaside};
+use crate::kernel::file::read_limited;
+
+const KEY_MAX: u64 = 4 << 20;
 
 /// Display trust policy for the system
 ///
@@ -59,6 +66,10 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         return Ok(ExitStatus::SUCCESS);
     }
     let mut rows = rows(&parse(&path, &bytes)?);
+    for row in &mut rows {
+        let scope = if row.repo_name == "default" { "" } else { &row.repo_name };
+        row.sigstore = shown_lookaside(engine.paths()?, scope).map_err(Error::from)?.unwrap_or_default();
+    }
     if let Some(registry) = &args.registry {
         rows.retain(|row| row.repo_name == "default" || row.repo_name == *registry);
     }
@@ -80,6 +91,14 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     Ok(ExitStatus::SUCCESS)
 }
 
+/// Whose keys a requirement names. A file that cannot be read names nobody.
+fn owners(requirement: &Value) -> Vec<String> {
+    let paths = requirement["keyPaths"].as_array().into_iter().flatten().chain([&requirement["keyPath"]]);
+    let files = paths.filter_map(Value::as_str).filter_map(|path| read_limited(path.as_ref(), KEY_MAX).ok());
+    let data = requirement["keyData"].as_str().and_then(|text| STANDARD.decode(text).ok());
+    files.chain(data).flat_map(|file| key_owners(&file)).collect()
+}
+
 fn rows(policy: &Value) -> Vec<Row> {
     let mut rows = Vec::new();
     let mut add = |transport: &'static str, name: &str, repo_name: &str, requirements: &Value| {
@@ -95,7 +114,11 @@ fn rows(policy: &Value) -> Vec<Row> {
                     "signedBy" => "signed".to_owned(),
                     other => other.to_owned(),
                 },
-                gpg_id: if kind == "sigstoreSigned" { "N/A".to_owned() } else { String::new() },
+                gpg_id: match kind {
+                    "sigstoreSigned" => "N/A".to_owned(),
+                    "signedBy" => owners(requirement).join(", "),
+                    _ => String::new(),
+                },
             });
         }
     };
