@@ -80,8 +80,8 @@ fn judge(facts: &Facts) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use crate::doctor::Status;
 
     #[test]
     fn what_limits_lack_is_named() {

@@ -66,8 +66,8 @@ fn judge_ping(range: &str, gid: u32) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use crate::doctor::Status;
 
     #[test]
     fn what_is_missing_for_a_network_is_told() {

@@ -57,8 +57,8 @@ fn judge_linger(user: &str, is_root: bool, has_systemd: bool, lingers: bool) -> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use crate::doctor::Status;
 
     #[test]
     fn linger_matters_to_users_of_systemd() {

@@ -87,8 +87,8 @@ fn judge_space(data: &Path, free: u64, few_inodes: bool) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use crate::doctor::Status;
 
     #[test]
     fn room_and_drivers_are_judged() {

@@ -134,8 +134,8 @@ fn is_powerful(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use crate::doctor::Status;
 
     fn grants(count: u32) -> Grants {
         Grants { ranges: vec![SubIdRange { start: 100_000, count }], skipped: Vec::new() }

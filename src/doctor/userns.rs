@@ -56,8 +56,8 @@ fn load_profile(program: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Status;
     use super::*;
+    use crate::doctor::Status;
 
     #[test]
     fn the_fix_is_for_the_program_that_runs() {
