@@ -4,10 +4,11 @@ CARGO  ?= cargo
 # Without a toolchain in sight, as for `sudo make install`, what was built last.
 TARGET  = $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
 RELEASE = target/$(TARGET)/release/rbox
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PREFIX ?= /usr/local
 DEST    = $(DESTDIR)$(PREFIX)
 
-.PHONY: help build try test test-faults test-vm lint fmt generate bench deb install uninstall clean
+.PHONY: help build try test test-faults test-packages test-vm lint fmt generate bench deb rpm tarball dist install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -27,6 +28,10 @@ test: ## install what the tests need and run all of them as an unprivileged user
 test-faults: ## every point of the crash and error sweeps (root, about an hour)
 	tests/setup all
 	tests/run --faults
+
+test-packages: build ## make every package and look at it: lintian, rpm, the archive for a home directory
+	tests/setup packages
+	tests/packages $(RELEASE)
 
 test-vm: build ## the cases of tests/vm on a booted Debian with systemd and cgroup v2 (emulated, cached)
 	tests/setup vm
@@ -50,8 +55,17 @@ bench: build ## ratios against podman, crun and bwrap, side by side in one run
 deb: build ## build a Debian package in target/
 	packaging/build-deb $(RELEASE)
 
+rpm: build ## build an RPM package in target/
+	packaging/build-rpm $(RELEASE)
+
+tarball: build ## build an archive in target/ that installs into a home directory, without root
+	packaging/build-tarball $(RELEASE)
+
+dist: ## write an archive of the sources to target/, from which packaging/arch/PKGBUILD builds
+	git archive --prefix=rbox-$(VERSION)/ -o target/rbox-$(VERSION).tar.gz HEAD
+
 # No `build` before it: root, who installs, has no toolchain where the user's is in her home.
-install: ## install binary, manual pages and completions to PREFIX (default /usr/local), after `make build`
+install: ## install binary, manual pages, completions and unit to PREFIX (default /usr/local), after `make build`
 	@test -x $(RELEASE) || { echo "there is no $(RELEASE) yet: run make build first, as yourself" >&2; exit 1; }
 	install -Dm755 $(RELEASE) $(DEST)/bin/rbox
 	install -d $(DEST)/share/man/man1
@@ -59,8 +73,11 @@ install: ## install binary, manual pages and completions to PREFIX (default /usr
 	install -Dm644 completions/rbox.bash $(DEST)/share/bash-completion/completions/rbox
 	install -Dm644 completions/_rbox $(DEST)/share/zsh/site-functions/_rbox
 	install -Dm644 completions/rbox.fish $(DEST)/share/fish/vendor_completions.d/rbox.fish
+	install -Dm644 packaging/systemd/rbox-restart.service $(DEST)/share/systemd/user/rbox-restart.service
+	sed -i 's|/usr/bin/rbox|$(PREFIX)/bin/rbox|' $(DEST)/share/systemd/user/rbox-restart.service
 
 uninstall: ## remove what install has put below PREFIX
 	rm -f $(DEST)/bin/rbox $(DEST)/share/man/man1/rbox.1 $(DEST)/share/man/man1/rbox-*.1
 	rm -f $(DEST)/share/bash-completion/completions/rbox $(DEST)/share/zsh/site-functions/_rbox
+	rm -f $(DEST)/share/systemd/user/rbox-restart.service
 	rm -f $(DEST)/share/fish/vendor_completions.d/rbox.fish
