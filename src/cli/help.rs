@@ -39,12 +39,11 @@ const OF_PODMAN: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    ("container", &["runlabel"]),
     ("image", &["build", "scp", "sign"]),
     ("network", &["connect", "disconnect", "prune", "reload", "update"]),
     ("pod", &["clone", "create", "inspect", "kill", "logs", "restart", "start", "stats", "stop", "top"]),
     ("connection", &["add", "default", "remove", "rename"]),
-    ("system", &["dial-stdio", "migrate", "renumber", "service"]),
+    ("system", &["dial-stdio", "service"]),
 ];
 
 /// The error for a word that is no command, with what may have been meant.

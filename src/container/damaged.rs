@@ -80,7 +80,7 @@ impl Containers {
 
     /// Whether something of a container that may have no record runs. Only who was started has a state.
     pub(super) fn lives(&self, id: &ContainerId) -> bool {
-        if !self.dir(id).join("state.json").exists() && !self.socket(id).exists() {
+        if !self.was_started(id) {
             return false;
         }
         match self.state(id) {
@@ -92,7 +92,7 @@ impl Containers {
     /// Whether a container of which no state is known runs all the same. A power cut leaves empty files, too, but
     /// nothing that runs.
     pub(super) fn has_lost_state(&self, id: &ContainerId) -> bool {
-        if !self.dir(id).join("state.json").exists() && !self.socket(id).exists() {
+        if !self.was_started(id) {
             return false;
         }
         // A monitor that is about to write it holds the lock.
@@ -105,7 +105,15 @@ impl Containers {
         let is_empty = meta.as_ref().map_or(true, |meta| meta.len() == 0);
         // The monitor of a start that failed lets go of the lock before it ends.
         let is_served = || self.monitor(id).is_some_and(|monitor| !ends_within(&monitor, LONGEST_END));
-        is_empty && (is_served() || meta.is_ok() && !self.processes(id).is_empty())
+        is_empty && self.was_started(id) && (is_served() || !self.processes(id).is_empty())
+    }
+
+    /// Whether a container has run at any time, by what each start leaves behind: its state, its socket, which is gone with
+    /// a wiped run directory, what overlay keeps for itself, and the log.
+    fn was_started(&self, id: &ContainerId) -> bool {
+        let dir = self.dir(id);
+        ["state.json", "work/work", "ctr.log"].iter().any(|name| dir.join(name).exists())
+            || self.socket(id).exists()
     }
 
     /// The processes whose root is that of container `id`.
@@ -169,12 +177,14 @@ impl Containers {
         self.network_helper(id).iter().try_for_each(kill)
     }
 
-    /// Removes a container whose record cannot be read, with everything that runs of it.
+    /// Removes a container whose record cannot be read, with everything that runs of it; with `volumes` also those that
+    /// were made for it alone.
     ///
     /// # Errors
     /// When files cannot be removed.
-    pub fn remove_damaged(&self, id: &ContainerId) -> Result<()> {
+    pub fn remove_damaged(&self, id: &ContainerId, volumes: bool) -> Result<()> {
         self.kill_unseen(id)?;
+        let anonymous = if volumes { self.volumes_of_spec(id) } else { Vec::new() };
         let _lock = match self.lock(id) {
             // Its monitor has removed it.
             Err(Error::NotFound { .. }) => return Ok(()),
@@ -188,7 +198,23 @@ impl Containers {
             self.release_name(&name, id)?;
         }
         remove_dir(&self.run_dir(id))?;
-        remove_dir(&trash)
+        remove_dir(&trash)?;
+        anonymous.iter().try_for_each(|name| self.remove_unused_volume(name))
+    }
+
+    /// The volumes that were made for the container alone, as its spec has them: the record cannot be read.
+    fn volumes_of_spec(&self, id: &ContainerId) -> Vec<String> {
+        let spec = std::fs::read(self.dir(id).join("spec.json")).ok();
+        let spec = spec.and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok());
+        let mounts = spec.as_ref().and_then(|spec| spec["mounts"].as_array()).map_or(&[][..], Vec::as_slice);
+        let table = self.volumes();
+        let name = |mount: &serde_json::Value| {
+            let inside = Path::new(mount["source"].as_str()?).strip_prefix(table.dir()).ok()?;
+            let name = inside.iter().next()?.to_str()?;
+            let volume = table.get(name).ok()??;
+            volume.anonymous.then(|| name.to_owned())
+        };
+        mounts.iter().filter_map(name).collect()
     }
 
     /// The names that point to `id`.

@@ -29,13 +29,19 @@ impl Containers {
     /// one has taken with `--volumes-from`.
     pub(super) fn remove_anonymous_volumes(&self, record: &Record) -> Result<()> {
         for mount in record.mounts.iter().filter(|mount| mount.anonymous) {
-            let _lock = self.volumes().withhold()?;
-            if self.users_of_volume(&mount.name)?.is_empty() {
-                match self.volumes().remove(&mount.name) {
-                    Err(volume::Error::NotFound { .. }) => {}
-                    Ok(()) => self.events.emit(&[Event::volume("remove", &mount.name)]),
-                    Err(error) => return Err(error.into()),
-                }
+            self.remove_unused_volume(&mount.name)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a volume, unless a container has it.
+    pub(super) fn remove_unused_volume(&self, name: &str) -> Result<()> {
+        let _lock = self.volumes().withhold()?;
+        if self.users_of_volume(name)?.is_empty() {
+            match self.volumes().remove(name) {
+                Err(volume::Error::NotFound { .. }) => {}
+                Ok(()) => self.events.emit(&[Event::volume("remove", name)]),
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())

@@ -8,8 +8,18 @@ use super::record::VERSION;
 use super::table::exclusive_if_there;
 use super::{ImageId, ImageRecord, Store};
 use crate::kernel;
+use crate::kernel::file::Flock;
 
 impl Store {
+    /// Keeps others from changing a list between reading and writing it.
+    ///
+    /// # Errors
+    /// When the lock cannot be made.
+    pub fn lock_list(&self, id: &ImageId) -> Result<Flock> {
+        let path = self.data().join("locks").join(format!("list-{id}"));
+        Flock::exclusive(&path).map_err(Error::kernel("lock the list"))
+    }
+
     /// Writes a list with `index` as its content; a new one where `id` is none.
     ///
     /// # Errors

@@ -189,7 +189,7 @@ impl Store {
             return Err(Error::InUse { users });
         }
         let mut removed = Removed::default();
-        for tag in self.names_of(id)? {
+        for tag in self.newest_first(self.names_of(id)?) {
             self.unlink_record(&table, "tags", &tag_file(&tag.name))?;
             removed.untagged.push(tag.name);
         }
@@ -197,6 +197,17 @@ impl Store {
         self.unlink_record(&table, "images", &format!("{id}.json"))?;
         removed.deleted = Some(id.clone());
         Ok(removed)
+    }
+
+    /// Names in the order in which an image loses them: the newest goes first, as with podman.
+    fn newest_first(&self, mut tags: Vec<TagRecord>) -> Vec<TagRecord> {
+        let written = |tag: &TagRecord| {
+            std::fs::metadata(self.data().join("tags").join(tag_file(&tag.name)))
+                .and_then(|m| m.modified())
+                .ok()
+        };
+        tags.sort_by_cached_key(|tag| std::cmp::Reverse(written(tag)));
+        tags
     }
 
     /// Waits for runs that hold the record of an image (they lock the file, and it is about to be replaced), and locks

@@ -136,6 +136,21 @@ pub(super) fn living<'a>(
     })
 }
 
+/// Ends all holders, of whatever maps: who needs a namespace makes a new one. Processes inside go on in the old one.
+pub fn end_holders(paths: &Paths) {
+    let boot_id = process::boot_id().unwrap_or_default();
+    for entry in fs::read_dir(directory(paths)).into_iter().flatten().flatten() {
+        let record = fs::read(entry.path()).ok();
+        let record = record.and_then(|text| serde_json::from_slice::<Record>(&text).ok());
+        if let Some(holder) = record.and_then(|record| open_verified(&record, &boot_id))
+            // One that has just ended is what was wanted.
+            && process::pidfd_send_signal(&holder, libc::SIGKILL).is_ok()
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Opens the process of a record. The pidfd comes first: from then on the pid cannot be reused
 /// unnoticed, so the start time that is read afterwards is that of the process behind the pidfd.
 fn open_verified(record: &Record, boot_id: &str) -> Option<OwnedFd> {

@@ -16,7 +16,7 @@ use crate::config::subid;
 
 pub use enter::{Entering, begin, begin_beside, enter};
 pub use error::{Error, Result};
-pub use holder::reclaim_records;
+pub use holder::{end_holders, reclaim_records};
 pub use maps::{MapKind, MapWriter, SingleReason, UserMaps, user_maps};
 pub use trial::{Worth, try_out};
 

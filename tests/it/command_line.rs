@@ -173,7 +173,7 @@ fn usage_errors_are_podmans() {
         (&["version", "-qx"], 125, "Error: unknown shorthand flag: 'q' in -qx\nSee 'rbox version --help'"),
         (&["version", "--format"], 125, "Error: flag needs an argument: --format\nSee 'rbox version --help'"),
         (&["kube", "play", "x"], 125, "Error: not supported yet: `rbox kube`"),
-        (&["container", "runlabel", "x"], 125, "Error: not supported yet: `rbox container runlabel`"),
+        (&["system", "dial-stdio", "x"], 125, "Error: not supported yet: `rbox system dial-stdio`"),
         (
             &["verson"],
             125,

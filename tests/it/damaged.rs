@@ -154,3 +154,47 @@ fn there_are_no_connections() {
     assert_eq!(env.ok(["system", "connection", "list", "-q"]), "");
     assert!(env.fails(125, ["system", "connection", "add", "x", "ssh://y"]).contains("not supported yet"));
 }
+
+/// The state is gone, and with the run directory the socket that would tell of the monitor.
+#[test]
+fn f25_state_missing_and_run_directory_wiped() {
+    let env = TestEnv::new("damaged-wiped");
+    env.busybox();
+    for log in ["k8s-file", "none"] {
+        let driver = format!("--log-driver={log}");
+        let id = env.ok(["run", "-d", "--name=c", "--network=none", &driver, IMAGE, "sleep", "1000"]);
+        let pids = env.ok(["inspect", "--format={{.State.Pid}} {{.State.ConmonPid}}", "c"]);
+        fs::remove_file(env.data().join("containers").join(&id).join("state.json")).unwrap();
+        fs::remove_dir_all(env.run_dir()).unwrap();
+        assert!(env.ok(["ps", "-a", "--format={{.Names}} {{.State}}"]).starts_with("c unknown"), "{log}");
+        assert!(env.fails(125, ["start", "c"]).contains("state.json"), "{log}");
+        assert_eq!(env.ok(["rm", "--force", "-t0", "c"]), "c", "{log}");
+        for pid in pids.split(' ') {
+            wait_until("the end of all processes", || is_dead(pid));
+        }
+        assert_eq!(left(&env), 0, "{log}");
+    }
+    // One that was never started is what it is.
+    env.ok(["create", "--name=c", "--network=none", IMAGE, "true"]);
+    assert_eq!(env.ok(["ps", "-a", "--format={{.Names}} {{.State}}"]), "c created");
+    env.ok(["rm", "c"]);
+}
+
+#[test]
+fn volumes_of_a_damaged_container_go_with_it_if_that_is_asked_for() {
+    let env = TestEnv::new("damaged-volumes");
+    env.busybox();
+    env.ok(["volume", "create", "named"]);
+    for (flags, left) in [(&["--force"][..], 2), (&["--force", "--volumes"], 1)] {
+        let id =
+            env.ok(["create", "-v", "/anonymous", "-v", "named:/named", "--network=none", IMAGE, "true"]);
+        let record = env.data().join("containers").join(&id).join("record.json");
+        fs::write(record, "{").unwrap();
+        env.ok([&["rm"][..], flags, &[&id]].concat());
+        let volumes = env.ok(["volume", "ls", "-q"]);
+        assert_eq!(volumes.lines().count(), left, "{flags:?}: {volumes}");
+        assert!(volumes.contains("named"), "{volumes}");
+        env.ok(["volume", "prune", "-f"]);
+        env.run(["volume", "create", "named"]);
+    }
+}

@@ -36,6 +36,7 @@ mod limits;
 mod logs;
 mod manifest_lists;
 mod many;
+mod migrate;
 mod oci;
 mod output;
 mod pull;

@@ -128,3 +128,20 @@ fn lists_are_pushed_with_their_images() {
     assert_eq!(registry.inspect("again:2")["manifests"], raw["manifests"]);
     assert_eq!(env.run(["manifest", "exists", "again"]).code, 1);
 }
+
+/// Each reads the list, changes it and writes it: nothing of the others may be lost.
+#[test]
+fn changes_of_one_list_at_once_are_all_kept() {
+    let env = TestEnv::new("lists-at-once");
+    let names: Vec<String> = (0..6).map(|number| format!("localhost/part{number}:latest")).collect();
+    for name in &names {
+        env.load_image(name, &[file("name", name)], &busybox_config());
+    }
+    let id = env.ok(["manifest", "create", "multi:1"]);
+    std::thread::scope(|scope| {
+        for name in &names {
+            scope.spawn(|| assert_eq!(env.ok(["manifest", "add", "multi:1", name]), id));
+        }
+    });
+    assert_eq!(inspect(&env, "multi:1")["manifests"].as_array().unwrap().len(), names.len());
+}

@@ -149,6 +149,7 @@ commands! {
     container::clone: "container clone" => Caller;
     container::exists: "container exists" => Caller;
     container::prune: "container prune" => User;
+    container::runlabel: "container runlabel" => Caller;
     cp: "cp", "container cp" => Caller;
     create: "create", "container create" => Caller;
     events: "events", "system events" => Caller;
@@ -225,6 +226,8 @@ commands! {
     system::check: "system check" => User;
     system::connection: "system connection list|ls" => Caller;
     system::df: "system df" => User;
+    system::migrate: "system migrate" => User;
+    system::migrate::renumber: "system renumber" => Caller;
     system::prune: "system prune" => User;
     system::reset: "system reset" => User;
     top: "top", "container top" => Caller;

@@ -83,7 +83,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
     let mut last = None;
     let mut status = ExitStatus::SUCCESS;
     for (id, given) in damaged {
-        match containers.remove_damaged(&id) {
+        match containers.remove_damaged(&id, args.volumes) {
             Ok(()) => ui.data(given)?,
             Err(error) => report_earlier(ui, &mut last, error.into()),
         }

@@ -136,7 +136,7 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     if containers.events.wants_inspect_data()
         && let Ok(inspection) = containers.inspect(record.clone(), config, true)
     {
-        event.container_inspect_data = serde_json::to_string(&inspection).unwrap_or_default();
+        event.container_inspect_data = inspection.to_json();
     }
     containers.events.emit(&[event]);
     let blueprint = Blueprint { spec: generated.spec, extras: generated.extras };

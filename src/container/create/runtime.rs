@@ -20,8 +20,15 @@ const DIRECTORIES: [&str; 6] =
 /// # Errors
 /// When there is none of that name, or it does not take a flag.
 pub fn resolve(engine: &Engine) -> Result<Runtime> {
+    named(engine, engine.options.runtime.as_ref().map(|path| path.display().to_string()))
+}
+
+/// Finds the runtime `given`, or that of the configuration.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn named(engine: &Engine, given: Option<String>) -> Result<Runtime> {
     let config = engine.config()?;
-    let given = engine.options.runtime.as_ref().map(|path| path.display().to_string());
     let given = given.or_else(|| config.engine.runtime.clone()).filter(|name| !name.is_empty());
     let name = given.as_deref().unwrap_or(OWN);
     let file = Path::new(name).file_name().map_or(name.into(), |file| file.to_string_lossy());

@@ -170,6 +170,22 @@ struct NetworkSettings {
     sandbox_key: String,
 }
 
+impl Inspection {
+    /// As JSON on one line, with nil pointers left out as Go does.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        for (part, names) in [("State", &["Health"][..]), ("Config", &["Healthcheck", "StartupHealthCheck"])]
+        {
+            if let Some(fields) = value.get_mut(part).and_then(serde_json::Value::as_object_mut) {
+                // Not `remove`, which changes the order of the others.
+                fields.retain(|name, value| !value.is_null() || !names.contains(&name.as_str()));
+            }
+        }
+        value.to_string()
+    }
+}
+
 impl Containers {
     /// Says everything about a container; its size only if asked, because that reads all its files.
     ///

@@ -1,8 +1,9 @@
-//! `rbox container checkpoint`, `restore`, `cleanup`, `clone`, `exists`, `prune`: what is only under the noun.
+//! `rbox container checkpoint`, `restore`, `cleanup`, `clone`, `exists`, `prune`, `runlabel`: what is only under the noun.
 
 pub mod checkpoint;
 pub mod cleanup;
 pub mod clone;
+pub mod runlabel;
 
 /// Whether a container exists.
 pub mod exists {

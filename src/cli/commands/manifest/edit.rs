@@ -10,6 +10,7 @@ use crate::image::list::{self, Overrides};
 use crate::image::registries::Registries;
 use crate::image::transport::Transport;
 use crate::image::{Error, RegistryOptions};
+use crate::kernel::file::Flock;
 use crate::store::{self, Digest, ImageRecord};
 
 /// What an entry says about itself.
@@ -51,6 +52,13 @@ impl EntryArgs {
             features: self.features,
         })
     }
+}
+
+/// Finds a list and keeps others from changing it meanwhile.
+fn find_locked(engine: &Engine, name: &str) -> Result<(ImageRecord, Flock)> {
+    let lock = engine.store()?.lock_list(&find(engine, name)?.id)?;
+    // As whoever had the lock left it.
+    Ok((find(engine, name)?, lock))
 }
 
 /// Adds an image: one with a transport from there, else one that is here, else from a registry.
@@ -120,13 +128,17 @@ pub mod create {
         let options = args.ask.into_options()?;
         let name = local_name(&args.list)?;
         let store = engine.store()?;
-        let mut list = match store.resolve(&name.to_string())? {
-            Some(_) if args.amend => find(engine, &name.to_string())?,
+        let (mut list, _lock) = match store.resolve(&name.to_string())? {
+            Some(_) if args.amend => find_locked(engine, &name.to_string())?,
             Some(_) => {
                 let text = format!("image name {:?} is already in use", name.to_string());
                 return Err(CommandError::new(text).with_hint("`--amend` adds to a list that is there"));
             }
-            None => list::create(store, &name)?,
+            None => {
+                let list = list::create(store, &name)?;
+                let lock = store.lock_list(&list.id)?;
+                (list, lock)
+            }
         };
         if !annotations.is_empty() {
             let mut index = list::read(store, &list)?;
@@ -184,7 +196,7 @@ pub mod add {
             return Err(CommandError::new("not supported yet: --artifact"));
         }
         let (options, overrides) = (args.ask.into_options()?, args.entry.into_overrides()?);
-        let mut list = find(engine, &args.list)?;
+        let (mut list, _lock) = find_locked(engine, &args.list)?;
         for image in &args.image {
             list = add_image(engine, &list, image, args.all, &overrides, &options)?;
         }
@@ -217,7 +229,7 @@ pub mod annotate {
 
     /// Changes the entry and prints the list's id.
     pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-        let (store, list) = (engine.store()?, find(engine, &args.list)?);
+        let (store, (list, _lock)) = (engine.store()?, find_locked(engine, &args.list)?);
         let overrides = args.entry.into_overrides()?;
         let changed = match (args.index, args.image) {
             (true, Some(_)) => {
@@ -271,7 +283,7 @@ pub mod remove {
             .digest
             .parse()
             .map_err(|error| CommandError::new(format!("invalid image digest {:?}: {error}", args.digest)))?;
-        let list = find(engine, &args.list)?;
+        let (list, _lock) = find_locked(engine, &args.list)?;
         let list = list::remove(engine.store()?, &list, &digest)?;
         ui.data(&list.id)?;
         Ok(ExitStatus::SUCCESS)

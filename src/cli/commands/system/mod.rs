@@ -3,6 +3,7 @@
 pub mod check;
 pub mod connection;
 pub mod df;
+pub mod migrate;
 mod plan;
 pub mod prune;
 pub mod reset;

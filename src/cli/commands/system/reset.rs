@@ -64,7 +64,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, Args { force }: Args) -> Result<ExitSt
         }
     }
     for damaged in containers.damaged()? {
-        if let Err(error) = containers.remove_damaged(&damaged.id) {
+        if let Err(error) = containers.remove_damaged(&damaged.id, false) {
             report_earlier(ui, &mut last, error.into());
         }
     }

@@ -39,7 +39,7 @@ impl Part for Containers {
         if !force {
             return Ok(Repair::Left);
         }
-        containers.remove_damaged(&id)?;
+        containers.remove_damaged(&id, false)?;
         containers.reclaim();
         Ok(Repair::Removed)
     }

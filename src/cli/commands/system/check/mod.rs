@@ -89,7 +89,6 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     // Layers that nothing refers to go with the next collection, however old they are.
     let Args { force, max, quick, repair } = args;
     units::parse_duration(&max).map_err(|error| CommandError::new(error.to_string()))?;
-    crate::cli::enter_user_namespace(ui, engine)?;
     let mut damaged = false;
     for part in PARTS {
         for finding in part.check(engine, quick)? {
