@@ -37,6 +37,15 @@ pub fn kill(dir: &str) {
     let _ = Cgroup::open(Path::new(dir)).and_then(|cgroup| cgroup.kill());
 }
 
+/// Removes the cgroup of a container that has ended and whose monitor could not do it, with whoever is left in it.
+pub fn remove(dir: &str) {
+    if dir.is_empty() {
+        return;
+    }
+    // It is gone already where systemd made it.
+    let _ = Cgroup::open(Path::new(dir)).map(|cgroup| cgroup.clear());
+}
+
 /// Whether the kernel killed something in the cgroup for want of memory.
 #[must_use]
 pub fn was_out_of_memory(dir: &str) -> bool {

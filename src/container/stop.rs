@@ -288,6 +288,8 @@ impl Containers {
         }
         let dir = self.dir(&record.id);
         stored.end_helpers(&dir)?;
+        stored.oom_killed |= cgroup::was_out_of_memory(&stored.cgroup);
+        cgroup::remove(&stored.cgroup);
         if state.status == Status::Created {
             // It was made and never started: nothing has happened.
             return super::start::remove_if_there(&dir.join("state.json"));

@@ -43,7 +43,6 @@ use std::time::{Duration, Instant};
 use crate::kernel::process::{self, ExitStatus, Fork, Pid};
 use crate::kernel::signal::{self, SignalFd, SignalSet};
 use crate::kernel::{descriptor, memory, prctl, socket};
-use crate::runtime::cgroup::Cgroup;
 use crate::runtime::{self, Created, Foreign, Host, Io, Passed, Plan, Running, Streams};
 
 use clients::Clients;
@@ -306,7 +305,9 @@ impl Beside {
                     let (status, too_long) = session.run(container, &running, &mut ends);
                     running.clear_up();
                     let next = container.ended(status, too_long);
-                    remove_cgroup(running.cgroup.as_ref());
+                    if let Some(cgroup) = &running.cgroup {
+                        cgroup.clear();
+                    }
                     (next, status)
                 }
                 Launched::Ended(status) => (container.ended(status, false), status),
@@ -349,7 +350,9 @@ impl Beside {
             Some(status) => {
                 let cgroup = created.cgroup.take();
                 drop(created);
-                remove_cgroup(cgroup.as_ref());
+                if let Some(cgroup) = cgroup {
+                    cgroup.clear();
+                }
                 Ok(Launched::Ended(status))
             }
         }
@@ -439,23 +442,6 @@ enum Launched {
     Running(Box<Running>, Box<Ends>),
     /// It ended before it was started.
     Ended(ExitStatus),
-}
-
-/// Removes the cgroup of a run, with what may be left in it: without a pid namespace of its own, the container's
-/// other processes do not end with the first one.
-fn remove_cgroup(cgroup: Option<&Cgroup>) {
-    let Some(cgroup) = cgroup else { return };
-    if cgroup.remove().is_ok() {
-        return;
-    }
-    // Before Linux 5.14 there is no such file, and an empty cgroup is no error.
-    let _ = cgroup.kill();
-    for _ in 0..50 {
-        if cgroup.remove().is_ok() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
 }
 
 /// Forks a process that stands beside a further process of a container: `run` starts it and says

@@ -425,7 +425,11 @@ impl Container for Keeper {
             state.restarts += 1;
         }
         let keep = StopMark::read(&self.dir).is_some_and(|mark| mark.keep);
-        let mut events = vec![self.record.exit_event("died", code)];
+        let mut events = Vec::new();
+        if state.oom_killed {
+            events.push(self.record.event("oom"));
+        }
+        events.push(self.record.exit_event("died", code));
         if again {
             events.push(self.record.event("restart"));
         } else {

@@ -41,7 +41,9 @@ impl Keeper {
         }
         let parent = self.record.cgroup.parent.as_str();
         let slice = if parent.is_empty() { SLICE } else { parent.rsplit('/').next().unwrap_or(parent) };
-        self.place = match Scope::ask(&address(&self.settings.env), self.record.id.as_str(), slice) {
+        let id = self.record.id.as_str();
+        let name = format!("libpod-{id}");
+        self.place = match Scope::ask(&address(&self.settings.env), &name, slice, id) {
             Ok(asked) => Place::Asked(Box::new(asked)),
             Err(error) => Place::Refused(error),
         };

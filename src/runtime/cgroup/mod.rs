@@ -22,6 +22,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -110,6 +111,22 @@ impl Cgroup {
     /// When a process is left.
     pub fn remove(&self) -> Result<()> {
         remove_tree(&self.path).map_err(|source| kernel::Error::path("rmdir", &self.path, source).into())
+    }
+
+    /// Removes it with what may be left in it: without a pid namespace of its own, the container's
+    /// other processes do not end with the first one.
+    pub fn clear(&self) {
+        if self.remove().is_ok() {
+            return;
+        }
+        // Before Linux 5.14 there is no such file, and an empty cgroup is no error.
+        let _ = self.kill();
+        for _ in 0..50 {
+            if self.remove().is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 
     /// Writes one of its files.

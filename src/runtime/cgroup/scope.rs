@@ -37,21 +37,38 @@ pub struct Scope {
 pub struct Asked {
     request: Request,
     address: Address,
-    id: String,
+    name: String,
     slice: String,
-    unit: String,
+    description: String,
 }
 
 impl Scope {
-    /// Asks for the scope of the container `id` in `slice`, and does not wait for it.
+    /// Asks for the scope `NAME.scope` of the container `id` in `slice`, and does not wait for it.
     ///
     /// # Errors
     /// When nobody listens.
-    pub fn ask(address: &Address, id: &str, slice: &str) -> Result<Asked> {
-        let unit = format!("libpod-{id}.scope");
-        let request = Request::scope(address, &unit, slice, &description(id))?;
-        let (id, slice) = (id.to_owned(), slice.to_owned());
-        Ok(Asked { request, address: address.clone(), id, slice, unit })
+    pub fn ask(address: &Address, name: &str, slice: &str, id: &str) -> Result<Asked> {
+        let description = format!("rbox container {id}");
+        let request = Request::scope(address, &format!("{name}.scope"), slice, &description)?;
+        let (name, slice) = (name.to_owned(), slice.to_owned());
+        Ok(Asked { request, address: address.clone(), name, slice, description })
+    }
+
+    /// The same for the cgroup path of a spec, in systemd's form `SLICE:PREFIX:NAME`.
+    ///
+    /// # Errors
+    /// Also when it has another form.
+    pub fn ask_by_path(address: &Address, path: Option<&Path>, id: &str) -> Result<Asked> {
+        let Some(path) = path else { return Self::ask(address, &format!("rbox-{id}"), SLICE, id) };
+        let text = path.to_string_lossy();
+        let parts: Vec<&str> = text.split(':').collect();
+        let [slice, prefix, name] = parts[..] else {
+            let why =
+                format!("`{text}` is not of the form `slice:prefix:name`, which --systemd-cgroup needs");
+            return Err(Error::invalid("linux.cgroupsPath", why));
+        };
+        let name = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}-{name}") };
+        Self::ask(address, &name, if slice.is_empty() { SLICE } else { slice }, id)
     }
 
     /// Where the container goes: from the root of the hierarchy.
@@ -61,10 +78,6 @@ impl Scope {
     }
 }
 
-fn description(id: &str) -> String {
-    format!("rbox container {id}")
-}
-
 impl Asked {
     /// Waits until this process is in the scope.
     ///
@@ -72,11 +85,11 @@ impl Asked {
     /// When systemd refuses, or does not answer.
     pub fn wait(self) -> Result<Scope> {
         let unit = match self.request.done() {
-            Ok(()) => self.unit,
+            Ok(()) => format!("{}.scope", self.name),
             // An earlier run whose last process has just ended, or has left somebody behind.
             Err(Error::Manager { name, .. }) if name == "org.freedesktop.systemd1.UnitExists" => {
-                let unit = format!("libpod-{}-{}.scope", self.id, std::process::id());
-                Request::scope(&self.address, &unit, &self.slice, &description(&self.id))?.done()?;
+                let unit = format!("{}-{}.scope", self.name, std::process::id());
+                Request::scope(&self.address, &unit, &self.slice, &self.description)?.done()?;
                 unit
             }
             Err(error) => return Err(error),

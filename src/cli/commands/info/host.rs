@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 
 use serde::Serialize;
 
+use crate::container::record::CgroupManager;
+
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
@@ -129,8 +131,13 @@ pub(super) fn is_unified() -> bool {
     Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
 }
 
-/// The controllers that the caller's cgroup may hand on.
-pub(super) fn controllers() -> Vec<String> {
+/// The controllers that containers may have: those of the user's service manager, or of the caller's cgroup.
+pub(super) fn controllers(manager: CgroupManager) -> Vec<String> {
+    let uid = rustix::process::geteuid().as_raw();
+    let service = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers");
+    if let (CgroupManager::Systemd, Ok(text)) = (manager, fs::read_to_string(service)) {
+        return text.split_whitespace().map(str::to_owned).collect();
+    }
     let text = read("/proc/self/cgroup");
     let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
     let file = Path::new("/sys/fs/cgroup").join(own.trim_start_matches('/')).join("cgroup.controllers");

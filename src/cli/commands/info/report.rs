@@ -224,7 +224,7 @@ impl Host {
             buildah_version: compat::BUILDAH,
             cgroup_manager: manager.as_str().to_owned(),
             cgroup_version: if host::is_unified() { "v2" } else { "v1" },
-            cgroup_controllers: host::controllers(),
+            cgroup_controllers: host::controllers(manager),
             conmon: Program {
                 package: "none: rbox has a conmon of its own".to_owned(),
                 path: own_path.clone(),

@@ -7,12 +7,15 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use oci_spec::runtime::Spec;
 
-use super::Context;
 use super::relay::{self, Relay};
+use super::{Cgroups, Context};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::config::Env;
+use crate::container::create::cgroup::address;
 use crate::kernel::process::{Pid, adopt_descriptor};
 use crate::kernel::{file, socket};
+use crate::runtime::cgroup::Scope;
 use crate::runtime::instance::{Record, Reservation};
 use crate::runtime::{self, Io, NoHost, Passed, Plan, Streams};
 
@@ -78,7 +81,7 @@ struct Prepared {
     io: Io,
 }
 
-pub(super) fn create(context: &mut Context, args: &CreateArgs, cgroups: bool) -> Result<ExitStatus> {
+pub(super) fn create(context: &mut Context, args: &CreateArgs, cgroups: Cgroups) -> Result<ExitStatus> {
     let args = &args.bundle;
     let prepared = prepare(context, args, cgroups)?;
     if prepared.plan.process.terminal && args.console_socket.is_none() {
@@ -97,7 +100,7 @@ pub(super) fn create(context: &mut Context, args: &CreateArgs, cgroups: bool) ->
     Ok(ExitStatus::SUCCESS)
 }
 
-pub(super) fn run(context: &mut Context, args: &RunArgs, cgroups: bool) -> Result<ExitStatus> {
+pub(super) fn run(context: &mut Context, args: &RunArgs, cgroups: Cgroups) -> Result<ExitStatus> {
     let bundle = &args.bundle;
     let prepared = prepare(context, bundle, cgroups)?;
     let instances = context.instances()?;
@@ -132,7 +135,7 @@ pub(super) fn run(context: &mut Context, args: &RunArgs, cgroups: bool) -> Resul
     Ok(relay::exit_status(status))
 }
 
-fn prepare(context: &mut Context, args: &BundleArgs, cgroups: bool) -> Result<Prepared> {
+fn prepare(context: &mut Context, args: &BundleArgs, cgroups: Cgroups) -> Result<Prepared> {
     if args.no_pivot {
         return Err(CommandError::new("not supported yet: --no-pivot (a chroot can be left)"));
     }
@@ -144,13 +147,18 @@ fn prepare(context: &mut Context, args: &BundleArgs, cgroups: bool) -> Result<Pr
     let mut plan = Plan::from_spec(&spec, &bundle, None)?;
     plan.identity.id.clone_from(&args.id);
     plan.new_keyring = !args.no_new_keyring;
-    if !cgroups {
+    if cgroups == Cgroups::None {
         if !plan.cgroup.settings.is_empty() {
             return Err(CommandError::new("resource limits need a cgroup, but --cgroup-manager is disabled"));
         }
         plan.cgroup.disabled = true;
     }
     let io = io(&plan, args.preserve_fds)?;
+    if cgroups == Cgroups::Systemd && !plan.cgroup.disabled {
+        let scope = Scope::ask_by_path(&address(&Env::capture()), plan.cgroup.path.as_deref(), &args.id)?;
+        plan.cgroup.path = Some(scope.wait()?.container());
+        plan.cgroup.required = true;
+    }
     Ok(Prepared { reservation: context.instances()?.reserve(&args.id)?, plan, spec: bytes, io })
 }
 

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::cli::error::{CommandError, Result};
+use crate::cli::error::Result;
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::config::{Env, PathOptions, Paths};
@@ -62,7 +62,7 @@ struct Globals {
     /// Make cgroups by asking systemd
     #[arg(long)]
     systemd_cgroup: bool,
-    /// Who makes cgroups: cgroupfs or disabled
+    /// Who makes cgroups: cgroupfs, systemd or disabled
     #[arg(long, value_name = "MANAGER", value_parser = ["cgroupfs", "disabled", "systemd"])]
     cgroup_manager: Option<String>,
     /// Ignored: rbox is always ready to run without root
@@ -101,6 +101,17 @@ enum Command {
     Spec(info::SpecArgs),
     /// Print what this runtime can do as JSON
     Features(info::FeaturesArgs),
+}
+
+/// Who makes the cgroup of a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cgroups {
+    /// Nobody.
+    None,
+    /// rbox.
+    Own,
+    /// The user's service manager.
+    Systemd,
 }
 
 /// What every command works with.
@@ -172,10 +183,12 @@ fn run(context: &mut Context, cli: &Cli) -> Result<ExitStatus> {
     if cli.globals.version {
         return info::version(&mut context.ui).map(|()| ExitStatus::SUCCESS);
     }
-    if cli.globals.systemd_cgroup || cli.globals.cgroup_manager.as_deref() == Some("systemd") {
-        return Err(CommandError::new("not supported yet: cgroups made by systemd (--systemd-cgroup)"));
-    }
-    let cgroups = cli.globals.cgroup_manager.as_deref() != Some("disabled");
+    let cgroups = match cli.globals.cgroup_manager.as_deref() {
+        Some("disabled") => Cgroups::None,
+        Some("systemd") => Cgroups::Systemd,
+        None if cli.globals.systemd_cgroup => Cgroups::Systemd,
+        _ => Cgroups::Own,
+    };
     match &cli.command {
         Command::Create(args) => create::create(context, args, cgroups),
         Command::Run(args) => create::run(context, args, cgroups),
