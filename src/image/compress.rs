@@ -85,7 +85,7 @@ impl Settings {
     #[must_use]
     pub fn level(self) -> i32 {
         self.level.unwrap_or(match self.algorithm {
-            Algorithm::Gzip => 5,
+            Algorithm::Gzip => 2,
             Algorithm::Zstd => 3,
         })
     }

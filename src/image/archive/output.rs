@@ -6,12 +6,11 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use super::ArchiveError;
-use crate::image::decompress::{Failure, Sink};
+use crate::image::decompress::{Decompressor, Failure};
 use crate::image::error::Error;
 use crate::image::manifest::DOCUMENT_MAX;
-use crate::image::progress::{Event, Progress};
+use crate::image::pull::pipe;
 use crate::kernel;
-use crate::store::Digest;
 use crate::store::tar::{Header, Kind, Writer};
 
 pub(super) const PIECE: usize = 256 << 10;
@@ -61,36 +60,53 @@ pub(super) fn copy(file: &mut File, mut each: impl FnMut(&[u8]) -> Saved) -> Sav
     }
 }
 
-/// Takes a layer that is decompressed.
-pub(super) struct Plain<'p> {
-    pub(super) out: &'p mut dyn Write,
-    pub(super) position: u64,
-    pub(super) digest: &'p Digest,
-    pub(super) progress: &'p mut dyn Progress,
+/// Decompresses a layer on a thread of its own, while `take` writes what is ready; it is told how much that is in all.
+pub(super) fn plain(file: &mut File, take: &mut dyn FnMut(&[u8], u64) -> Saved) -> Saved {
+    let (writer, mut reader) = pipe::pipe();
+    let (inflated, taken) = std::thread::scope(|scope| {
+        let inflating = scope.spawn(move || inflate(file, writer));
+        let mut position = 0;
+        let taken: Saved = loop {
+            match reader.piece() {
+                Ok(Some(piece)) => {
+                    position += piece.len() as u64;
+                    if let Err(problem) = take(piece, position) {
+                        break Err(problem);
+                    }
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error.into()),
+            }
+        };
+        // Whoever waits for a buffer learns that nobody wants more.
+        drop(reader);
+        (inflating.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)), taken)
+    });
+    match inflated {
+        // A stream that is wrong ends the other half, too.
+        Err(Some(error)) => Err(error.into()),
+        Ok(()) | Err(None) => taken,
+    }
 }
 
-impl Sink for Plain<'_> {
-    type Error = std::io::Error;
-
-    fn buffer(&mut self) -> std::io::Result<Vec<u8>> {
-        Ok(vec![0; PIECE])
-    }
-
-    fn take(&mut self, buffer: Vec<u8>, filled: usize) -> std::io::Result<()> {
-        self.out.write_all(&buffer[..filled])?;
-        self.position += filled as u64;
-        self.progress.event(Event::BlobProgress { digest: self.digest, position: self.position });
-        Ok(())
-    }
-}
-
-impl From<Failure<std::io::Error>> for ArchiveError {
-    fn from(failure: Failure<std::io::Error>) -> Self {
-        match failure {
-            Failure::Stream(error) => error.into(),
-            Failure::Sink(error) => error.into(),
+/// Nothing as the error means that the reader has gone.
+fn inflate(file: &mut File, mut writer: pipe::Writer) -> Result<(), Option<ArchiveError>> {
+    let failed = |failure| match failure {
+        Failure::Stream(error) => Some(ArchiveError::from(error)),
+        Failure::Sink(pipe::Closed) => None,
+    };
+    let mut decompressor = Decompressor::default();
+    let mut buffer = vec![0; PIECE];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(count) => decompressor.push(&buffer[..count], &mut writer).map_err(failed)?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Some(error.into())),
         }
     }
+    decompressor.finish(&mut writer).map_err(failed)?;
+    writer.finish().map_err(|pipe::Closed| None)
 }
 
 /// A tar archive.

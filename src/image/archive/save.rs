@@ -11,10 +11,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::layout::REF_NAME;
-use super::output::{FolderOutput, Output, PIECE, Plain, Problem, Saved, TarOutput, copy};
+use super::output::{FolderOutput, Output, PIECE, Problem, Saved, TarOutput, copy, plain};
 use super::spool;
 use crate::image::compress::{Settings, compress};
-use crate::image::decompress::Decompressor;
 use crate::image::error::{Error, Result};
 use crate::image::inflate::Inflated;
 use crate::image::manifest::{Descriptor, Family, media_type};
@@ -359,10 +358,11 @@ impl<'s> Saver<'s> {
         progress.event(Event::BlobStarted { digest: diff_id, size: Some(size), offset: 0 });
         let mut file = self.blob(image, &image.manifest.layers[at].digest)?;
         out.file(name, size, &mut |out| {
-            let mut sink = Plain { out, position: 0, digest: diff_id, progress: &mut *progress };
-            let mut decompressor = Decompressor::default();
-            copy(&mut file, |piece| decompressor.push(piece, &mut sink).map_err(Problem::from))?;
-            Ok(decompressor.finish(&mut sink)?)
+            plain(&mut file, &mut |piece, position| {
+                out.write_all(piece)?;
+                progress.event(Event::BlobProgress { digest: diff_id, position });
+                Ok(())
+            })
         })?;
         progress.event(Event::BlobDone(diff_id));
         Ok(())

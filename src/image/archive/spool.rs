@@ -26,7 +26,7 @@ pub(super) fn seekable(mut input: File, context: (&Config, &Env)) -> Result<File
         input.seek(SeekFrom::Start(0))?;
         return Ok(input);
     }
-    let mut spool = Spool { file: nameless(&folder(context))? };
+    let mut spool = Spool { file: nameless(&folder(context))?, spare: Vec::new() };
     let mut decompressor = Decompressor::default();
     let failed = |failure| match failure {
         Failure::Stream(error) => ArchiveError::Decompress(error),
@@ -94,16 +94,20 @@ pub(crate) fn nameless(folder: &Path) -> Result<File, ArchiveError> {
 
 struct Spool {
     file: File,
+    spare: Vec<u8>,
 }
 
 impl Sink for Spool {
     type Error = std::io::Error;
 
     fn buffer(&mut self) -> std::io::Result<Vec<u8>> {
-        Ok(vec![0; PIECE])
+        let spare = std::mem::take(&mut self.spare);
+        Ok(if spare.is_empty() { vec![0; PIECE] } else { spare })
     }
 
     fn take(&mut self, buffer: Vec<u8>, filled: usize) -> std::io::Result<()> {
-        self.file.write_all(&buffer[..filled])
+        self.file.write_all(&buffer[..filled])?;
+        self.spare = buffer;
+        Ok(())
     }
 }

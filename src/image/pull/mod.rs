@@ -6,7 +6,7 @@
 
 pub(crate) mod layer;
 mod network;
-mod pipe;
+pub(in crate::image) mod pipe;
 mod policy;
 mod registry;
 mod resolve;

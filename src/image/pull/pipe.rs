@@ -13,7 +13,7 @@ const DEPTH: usize = 4;
 
 /// The reader has gone.
 #[derive(Debug)]
-pub(super) struct Closed;
+pub(in crate::image) struct Closed;
 
 enum Message {
     Data(Vec<u8>, usize),
@@ -21,14 +21,14 @@ enum Message {
 }
 
 /// The writing end. Dropped without [`Self::finish`], it makes the reader fail.
-pub(super) struct Writer {
+pub(in crate::image) struct Writer {
     full: SyncSender<Message>,
     empty: Receiver<Vec<u8>>,
     allocated: usize,
 }
 
 /// The reading end.
-pub(super) struct Reader {
+pub(in crate::image) struct Reader {
     full: Receiver<Message>,
     empty: Sender<Vec<u8>>,
     current: Vec<u8>,
@@ -38,7 +38,7 @@ pub(super) struct Reader {
 }
 
 /// Makes a pipe.
-pub(super) fn pipe() -> (Writer, Reader) {
+pub(in crate::image) fn pipe() -> (Writer, Reader) {
     let (full_sender, full) = sync_channel(DEPTH);
     let (empty_sender, empty) = channel();
     let reader =
@@ -48,7 +48,7 @@ pub(super) fn pipe() -> (Writer, Reader) {
 
 impl Writer {
     /// Tells the reader that everything was written and is right.
-    pub(super) fn finish(self) -> Result<(), Closed> {
+    pub(in crate::image) fn finish(self) -> Result<(), Closed> {
         self.full.send(Message::End).map_err(|_| Closed)
     }
 }
@@ -72,11 +72,21 @@ impl Sink for Writer {
     }
 }
 
-impl Read for Reader {
-    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+impl Reader {
+    /// The next bytes, without copying them; nothing at the end.
+    pub(in crate::image) fn piece(&mut self) -> io::Result<Option<&[u8]>> {
+        if !self.fill()? {
+            return Ok(None);
+        }
+        let start = std::mem::replace(&mut self.position, self.filled);
+        Ok(Some(&self.current[start..self.filled]))
+    }
+
+    /// Waits for bytes; false at the end.
+    fn fill(&mut self) -> io::Result<bool> {
         while self.position == self.filled {
             if self.ended {
-                return Ok(0);
+                return Ok(false);
             }
             let used = std::mem::take(&mut self.current);
             if !used.is_empty() {
@@ -90,6 +100,15 @@ impl Read for Reader {
                 Ok(Message::End) => (self.ended, self.position, self.filled) = (true, 0, 0),
                 Err(_) => return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the stream was given up")),
             }
+        }
+        Ok(true)
+    }
+}
+
+impl Read for Reader {
+    fn read(&mut self, target: &mut [u8]) -> io::Result<usize> {
+        if !self.fill()? {
+            return Ok(0);
         }
         let count = target.len().min(self.filled - self.position);
         target[..count].copy_from_slice(&self.current[self.position..self.position + count]);

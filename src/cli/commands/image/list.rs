@@ -67,6 +67,8 @@ pub(in crate::cli) fn fields() -> Value {
 struct Row {
     #[serde(rename = "ID")]
     id: String,
+    #[serde(rename = "Id")]
+    full_id: String,
     repository: String,
     tag: String,
     created: String,
@@ -83,7 +85,9 @@ struct Row {
     labels: BTreeMap<String, String>,
     names: Vec<String>,
     parent_id: String,
+    is_dangling: bool,
     read_only: bool,
+    is_read_only: bool,
     repo_tags: Vec<String>,
     repo_digests: Vec<String>,
     arch: String,
@@ -332,6 +336,7 @@ fn show(entry: &Entry<'_>, id: String, users: &Users, now: Timestamp, store: &St
     let at = created.strftime("%Y-%m-%d %H:%M:%S +0000 UTC").to_string();
     Row {
         id,
+        full_id: image.record.id.to_string(),
         repository: entry.repository.clone(),
         tag: entry.tag.clone(),
         created: since.clone(),
@@ -348,7 +353,9 @@ fn show(entry: &Entry<'_>, id: String, users: &Users, now: Timestamp, store: &St
         labels: image.record.labels.clone(),
         names: image.names(),
         parent_id: String::new(),
+        is_dangling: image.is_dangling(),
         read_only: false,
+        is_read_only: false,
         repo_tags: image.names(),
         repo_digests: image.repo_digests(),
         arch: image.record.architecture.clone(),
