@@ -15,7 +15,8 @@ use super::ui::Ui;
 use crate::container::create::{CreateRequest, RootFs};
 use crate::engine::Engine;
 use crate::events::Event;
-use crate::image::PullPolicy;
+use crate::image::list::choose;
+use crate::image::{Error, Platform, PullPolicy};
 use crate::store;
 
 /// Names with one of these in front do not come from a registry, or not only.
@@ -47,6 +48,10 @@ pub fn image(ui: &mut Ui, engine: &Engine, args: &CreateArgs, request: &mut Crea
     let transport = TRANSPORTS.iter().any(|transport| reference.starts_with(transport));
     let any_platform =
         flags.platform.is_none() && flags.arch.is_none() && flags.os.is_none() && flags.variant.is_none();
+    if !transport && let Some(chosen) = of_list(ui, engine, args, reference)? {
+        *id = Some(chosen);
+        return Ok(());
+    }
     if !transport && any_platform && matches!(policy, PullPolicy::Missing | PullPolicy::Never) {
         match engine.store()?.find_image(reference) {
             Ok(found) => {
@@ -69,6 +74,36 @@ pub fn image(ui: &mut Ui, engine: &Engine, args: &CreateArgs, request: &mut Crea
         *id = Some(pulled);
     }
     Ok(())
+}
+
+/// The image of a list that is here, for the platform that is asked for or this machine's.
+fn of_list(ui: &Ui, engine: &Engine, args: &CreateArgs, name: &str) -> Result<Option<String>> {
+    let store = engine.store()?;
+    let Ok(found) = store.find_any(name) else { return Ok(None) };
+    if !found.record.list {
+        return Ok(None);
+    }
+    let flags = &args.image;
+    let host = Platform::host();
+    let platform = match &flags.platform {
+        Some(text) => Platform::parse(text).map_err(|error| CommandError::new(error.to_string()))?,
+        None => Platform::normalised(
+            flags.os.as_deref().unwrap_or(&host.os),
+            flags.arch.as_deref().unwrap_or(&host.architecture),
+            flags.variant.as_deref().or(host.variant.as_deref().filter(|_| flags.arch.is_none())),
+        ),
+    };
+    let (digest, local) = choose(store, &found.record, name, Some(platform))?;
+    if let Some(record) = local {
+        return Ok(Some(record.id.to_string()));
+    }
+    let source = found.record.sources.get(&digest.to_string());
+    let source = source.ok_or_else(|| Error::NotKnown(digest.to_string()))?;
+    let mut child = own_program(ui, engine);
+    child.args(["pull", "--policy=missing"]);
+    pull_flags(args, &mut child);
+    child.args(["--", &format!("docker://{source}@{digest}")]);
+    run(child).map(Some)
 }
 
 /// This program with the same options before the command name.

@@ -10,6 +10,8 @@ use super::error::{CommandError, Result};
 use super::flags;
 use super::tree::Node;
 use super::ui::Ui;
+use crate::config::Config;
+use crate::engine::{Engine, Options};
 
 /// Prints the help of a node to stdout.
 ///
@@ -17,7 +19,26 @@ use super::ui::Ui;
 /// Fails when stdout does.
 pub fn print(ui: &mut Ui, node: &Node) -> Result<()> {
     let text = render(*node, ui.program());
+    let engine = Engine::new(Options::default());
+    // Help is printed also where containers.conf is wrong.
+    let text = engine.config().map_or_else(|_| text.clone(), |config| with_retries(&text, config));
     ui.text(&text)
+}
+
+/// The text with what containers.conf says about retries.
+fn with_retries(text: &str, config: &Config) -> String {
+    let line = |line: &str| {
+        let default = match line.split_whitespace().next() {
+            Some("--retry") => format!(" (default {})", config.engine.retry),
+            Some("--retry-delay") if !config.engine.retry_delay.is_empty() => {
+                format!(" (default {:?})", config.engine.retry_delay)
+            }
+            _ => String::new(),
+        };
+        let line = if default.is_empty() { line } else { line.trim_end_matches(" (default 3)") };
+        format!("{line}{default}\n")
+    };
+    text.lines().map(line).collect()
 }
 
 /// Commands of podman's that may be missing here, by their group: asking for one is no typing error.
@@ -25,7 +46,6 @@ const OF_PODMAN: &[(&str, &[&str])] = &[
     (
         "",
         &[
-            "artifact",
             "auto-update",
             "build",
             "buildx",
@@ -39,7 +59,7 @@ const OF_PODMAN: &[(&str, &[&str])] = &[
             "secret",
         ],
     ),
-    ("image", &["build", "scp", "sign"]),
+    ("image", &["build"]),
     ("network", &["connect", "disconnect", "prune", "reload", "update"]),
     ("pod", &["clone", "create", "inspect", "kill", "logs", "restart", "start", "stats", "stop", "top"]),
     ("connection", &["add", "default", "remove", "rename"]),
@@ -178,7 +198,14 @@ fn options(node: Node, command: &Command) -> String {
             if arg.get_action().takes_values() {
                 let _ = write!(left, " {}", value_kind(arg));
             }
-            (left.trim_end().to_owned(), option_text(arg))
+            let mut text = option_text(arg);
+            if node.word() == "push" {
+                // Flags that pulls have too.
+                text = text
+                    .replace("performing pull", "performing push")
+                    .replace("pull failures", "push failures");
+            }
+            (left.trim_end().to_owned(), text)
         })
         .collect();
     if matches!(node, Node::Root) {

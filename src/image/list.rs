@@ -85,6 +85,30 @@ pub fn read(store: &Store, list: &ImageRecord) -> Result<Index> {
     }
 }
 
+/// The image of a list for a platform: its digest, and itself if it is here.
+///
+/// # Errors
+/// When the list has none for it.
+pub fn choose(
+    store: &Store,
+    list: &ImageRecord,
+    name: &str,
+    platform: Option<Platform>,
+) -> Result<(Digest, Option<ImageRecord>)> {
+    let index = read(store, list)?;
+    let wanted = platform.unwrap_or_else(Platform::host);
+    let Some(chosen) = wanted.choose(&index.manifests) else {
+        let platforms = index.manifests.iter().filter_map(|entry| entry.platform.as_ref());
+        let available = platforms.map(ToString::to_string).collect();
+        return Err(Error::NoPlatform { image: name.to_owned(), wanted: Box::new(wanted), available });
+    };
+    let is_it = |record: &ImageRecord| {
+        let digest = &chosen.digest;
+        !record.list && (record.manifest.as_ref() == Some(digest) || record.manifests.contains(digest))
+    };
+    Ok((chosen.digest.clone(), store.images()?.into_iter().find(is_it)))
+}
+
 /// Writes a changed index.
 ///
 /// # Errors

@@ -53,8 +53,17 @@ fn lists_are_made_changed_and_removed() {
     let listed =
         env.ok(["images", "--filter=manifest=true", "--format={{.Repository}}:{{.Tag}} {{.IsManifestList}}"]);
     assert_eq!(listed, "localhost/multi:1 true");
-    // A list is no image.
-    assert!(env.fails(125, ["run", "--rm", "--pull=never", "multi:1", "true"]).contains("manifest list"));
+    // The image for this machine runs, and the other one if it is asked for.
+    assert_eq!(
+        env.ok(["run", "--rm", "--network=none", "--pull=never", "multi:1", "echo", "chosen"]),
+        "chosen"
+    );
+    let container = env.ok(["create", "--network=none", "--arch=arm64", "multi:1", "x"]);
+    let other = env.ok(["image", "inspect", "--format={{.ID}}", "localhost/other"]);
+    assert_eq!(env.ok(["inspect", "--format={{.Image}}", &container]), other);
+    env.ok(["rm", &container]);
+    let error = env.fails(125, ["run", "--rm", "--platform=linux/s390x", "multi:1", "true"]);
+    assert!(error.contains("no image found in image index"), "{error}");
     assert_eq!(env.ok(["manifest", "remove", "multi:1", &digest]), id);
     assert_eq!(inspect(&env, "multi:1")["manifests"].as_array().unwrap().len(), 1);
     for (code, args) in [

@@ -171,6 +171,7 @@ commands! {
     image::prune: "image prune" => User;
     image::rm: "rmi", "image rm" => User;
     image::save: "save", "image save" => Caller;
+    image::scp: "image scp" => Caller;
     image::sign: "image sign" => Caller;
     image::tag: "tag", "image tag" => Caller;
     image::tree: "image tree" => Caller;

@@ -109,6 +109,33 @@ impl Content {
         Some(self.root.get("credHelpers")?.as_object()?.get(host)?.as_str()?.to_owned())
     }
 
+    /// The helper that keeps the registry's credentials: its own, or the one for all.
+    pub(super) fn keeper_of(&self, host: &str) -> Option<String> {
+        let for_all = || Some(self.root.get("credsStore")?.as_str()?.to_owned());
+        self.helper_for(host).or_else(for_all).filter(|name| !name.is_empty())
+    }
+
+    /// The registries whose credentials a helper may have: those with helpers of their own, and with empty entries.
+    pub(super) fn kept_elsewhere(&self) -> Vec<String> {
+        let helpers = self.root.get("credHelpers").and_then(Value::as_object);
+        let own = helpers.into_iter().flat_map(|table| table.keys());
+        let empty = self.auths().into_iter().flatten().filter(|(_, entry)| secret_of(entry) == Secret::None);
+        let names = own.chain(empty.map(|(name, _)| name));
+        names.map(|name| host_of(name).split('/').next().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// Leaves an empty entry for what a helper keeps; false where there is one.
+    pub(super) fn mark(&mut self, key: &str) -> bool {
+        let auths = self.root.entry("auths").or_insert_with(|| Value::Object(Map::new()));
+        match auths {
+            Value::Object(auths) if auths.get(key).is_none_or(|entry| secret_of(entry) != Secret::None) => {
+                auths.insert(key.to_owned(), Value::Object(Map::new()));
+                true
+            }
+            _ => false,
+        }
+    }
+
     fn entry(&self, key: &str, host: &str) -> Option<&Value> {
         let auths = self.auths()?;
         let mut name = key;

@@ -73,12 +73,17 @@ impl AuthStore {
             }
             let Some(target) = self.target() else { continue };
             let mut content = file::read(target)?.unwrap_or_else(|| Content::empty(target.format));
-            if let Some(name) = content.helper_for(&key.host) {
+            if let Some(name) = content.keeper_of(&key.host) {
                 helper::store(&self.env, &name, &key.host, credentials)?;
+                // Docker leaves an empty entry behind, by which others see who is logged in.
+                if content.mark(&key.key) {
+                    file::write(target, &content)?;
+                }
                 return Ok(format!("credential helper: {name}"));
             }
             content.set(&key.key, credentials);
             file::write(target, &content)?;
+            self.remove_from(self.hiding(), key)?;
             return Ok(target.path.display().to_string());
         }
         Err(AuthError::Nowhere)
@@ -93,24 +98,41 @@ impl AuthStore {
                 continue;
             }
             let Some(target) = self.target() else { continue };
-            let Some(mut content) = file::read(target)? else { continue };
-            if let Some(name) = content.helper_for(&key.host) {
+            if let Some(name) = file::read(target)?.and_then(|content| content.keeper_of(&key.host)) {
                 removed |= helper::erase(&self.env, &name, &key.host)?;
             }
+            removed |= self.remove_from(&self.files[..=self.written], key)?;
+        }
+        Ok(removed)
+    }
+
+    /// Removes the entry of `key` from files; false where none has it.
+    fn remove_from(&self, files: &[super::AuthFile], key: &LoginKey) -> Result<bool, AuthError> {
+        let mut removed = false;
+        for from in files {
+            let Some(mut content) = file::read(from)? else { continue };
             if content.remove(&key.key) {
-                file::write(target, &content)?;
+                file::write(from, &content)?;
                 removed = true;
             }
         }
         Ok(removed)
     }
 
-    /// Forgets all credentials in the file that login writes.
+    /// Forgets all credentials in the file that login writes, in those that hide it, and in the helpers that it names.
     pub fn log_out_all(&self) -> Result<(), AuthError> {
-        let Some(target) = self.target() else { return Err(AuthError::Nowhere) };
-        if let Some(mut content) = file::read(target)? {
+        if self.files.is_empty() {
+            return Err(AuthError::Nowhere);
+        }
+        for from in &self.files[..=self.written] {
+            let Some(mut content) = file::read(from)? else { continue };
+            for host in content.kept_elsewhere() {
+                if let Some(name) = content.keeper_of(&host) {
+                    helper::erase(&self.env, &name, &host)?;
+                }
+            }
             content.clear();
-            file::write(target, &content)?;
+            file::write(from, &content)?;
         }
         Ok(())
     }

@@ -2,7 +2,8 @@
 //!
 //! Files, in the order they are asked: the one of `--authfile` or `$REGISTRY_AUTH_FILE` alone; else
 //! `$XDG_RUNTIME_DIR/containers/auth.json`, `~/.config/containers/auth.json`, `$DOCKER_CONFIG/config.json` or
-//! `~/.docker/config.json`, `~/.dockercfg`. Login writes the first of them, mode 0600 (S74).
+//! `~/.docker/config.json`, `~/.dockercfg`. Login writes the named one, else `~/.config/containers/auth.json`, which a reboot does not
+//! take away; mode 0600 (S74). What it writes or removes there goes from the file in the runtime directory, which is asked first.
 //! `credential-helpers` of registries.conf may put programs in front of, or in place of, the files.
 
 mod file;
@@ -128,6 +129,8 @@ impl AuthError {
 #[derive(Debug, Clone)]
 pub struct AuthStore {
     files: Vec<AuthFile>,
+    /// Which of them login writes.
+    written: usize,
     helpers: Vec<String>,
     env: Env,
 }
@@ -181,7 +184,9 @@ impl AuthStore {
                 AuthFile { path: paths.home.join(".dockercfg"), format: Format::Legacy },
             ]
         };
-        Ok(Self { files, helpers, env: env.clone() })
+        // Of the usual ones the second.
+        let written = usize::from(files.len() > 1);
+        Ok(Self { files, written, helpers, env: env.clone() })
     }
 
     /// The secret for `key`, which is `HOST[/NAMESPACE[/REPOSITORY]]`; the most specific entry wins.
@@ -217,7 +222,12 @@ impl AuthStore {
 
     /// The file that login writes.
     fn target(&self) -> Option<&AuthFile> {
-        self.files.first()
+        self.files.get(self.written)
+    }
+
+    /// The files that would hide what is in that one.
+    fn hiding(&self) -> &[AuthFile] {
+        &self.files[..self.written.min(self.files.len())]
     }
 }
 

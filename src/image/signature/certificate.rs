@@ -65,6 +65,11 @@ pub(super) fn verify(
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("the authority's certificate: {error}"))?;
     let der = CertificateDer::from(leaf.bytes.as_slice());
+    // Fulcio always says it; others may leave it out, which allows everything.
+    let usage = match expected.issuer {
+        Some(_) => KeyUsage::required(CODE_SIGNING),
+        None => KeyUsage::required_if_present(CODE_SIGNING),
+    };
     let refused = |error: webpki::Error| format!("verifying leaf certificate failed: {error}");
     let certificate = EndEntityCert::try_from(&der).map_err(refused)?;
     certificate
@@ -73,7 +78,7 @@ pub(super) fn verify(
             &anchors,
             &intermediates,
             UnixTime::since_unix_epoch(Duration::from_secs(second)),
-            KeyUsage::required(CODE_SIGNING),
+            usage,
             None,
             None,
         )

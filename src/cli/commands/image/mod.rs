@@ -10,6 +10,7 @@ pub mod mount;
 pub mod prune;
 pub mod rm;
 pub mod save;
+pub mod scp;
 pub mod sign;
 pub mod tag;
 pub mod tree;

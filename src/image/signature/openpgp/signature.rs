@@ -108,8 +108,8 @@ impl Signature {
                 (27, 1..) => self.flags = Some(body[0]),
                 (32, _) => self.embedded = Some(body.to_vec()),
                 (33, 21) if body[0] == 4 => self.issuer = body[13..].try_into().ok(),
-                // Preferences, names and notes of the signer, which change nothing here.
-                (4..=7 | 11 | 12 | 20..=26 | 28..=31 | 33..=35 | 38 | 39, _) => {}
+                // Preferences and names of the signer, which change nothing here.
+                (4..=7 | 11 | 12 | 21..=26 | 28..=31 | 33..=35 | 38 | 39, _) => {}
                 _ if is_critical => return Some(Err(Problem::Unsupported("a critical part of it"))),
                 _ => {}
             }
