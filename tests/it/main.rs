@@ -41,6 +41,7 @@ mod many;
 mod migrate;
 mod oci;
 mod output;
+mod power_and_clock;
 mod pull;
 mod push;
 mod registries_conf;
