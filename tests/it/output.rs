@@ -2,14 +2,14 @@
 //! Names of tests carry the numbers of the fault catalogue.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{ChildStdout, Stdio};
 use std::time::Duration;
 
 use super::support::TestEnv;
 use super::support::disk::on_small_disk;
-use super::support::env::{finish, spawn_captured, wait_until};
+use super::support::env::{spawn_captured, wait_until};
 
 const IMAGE: &str = "localhost/busybox";
 
@@ -82,7 +82,9 @@ fn f33_rotation_keeps_to_its_limit_and_followers_neither_lose_nor_repeat() {
     let env = TestEnv::new("f33");
     env.busybox();
     // 20,000 lines in bursts of a hundred: twenty times the limit and more.
-    let script = "i=0; while [ $i -lt 200 ]; do seq $((i*100)) $((i*100+99)); i=$((i+1)); usleep 8000; done";
+    // They begin when the follower has come, which shows by its first line.
+    let script = "echo first; while [ ! -e /go ]; do usleep 1000; done; \
+                  i=0; while [ $i -lt 200 ]; do seq $((i*100)) $((i*100+99)); i=$((i+1)); usleep 8000; done";
     for (driver, options) in [
         ("k8s-file", &["--log-opt=max-size=60kb"][..]),
         ("json-file", &["--log-opt=max-size=60kb"]),
@@ -92,10 +94,15 @@ fn f33_rotation_keeps_to_its_limit_and_followers_neither_lose_nor_repeat() {
         let first = ["run", "-d", "--network=none", "--name", driver, &flag];
         env.ok(first.iter().chain(options).chain(&[IMAGE, "sh", "-c", script]));
         let mut command = env.command(["logs", "-f", driver]);
-        let child = spawn_captured(command.stdin(Stdio::null()));
-        let followed = finish(child, &command);
-        assert_eq!(followed.code, 0, "{driver}: {}", followed.stderr);
-        assert_same(&followed.stdout, &numbers(0..20_000), driver);
+        let mut child = spawn_captured(command.stdin(Stdio::null()));
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut first = String::new();
+        stdout.read_line(&mut first).unwrap();
+        env.ok(["exec", driver, "touch", "/go"]);
+        let mut followed = String::new();
+        stdout.read_to_string(&mut followed).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{driver}");
+        assert_same(&(first + &followed), &format!("first\n{}", numbers(0..20_000)), driver);
         let log = env.ok(["inspect", "--format={{.HostConfig.LogConfig.Path}}", driver]);
         let files = fs::read_dir(Path::new(&log).parent().unwrap()).unwrap().flatten();
         let sizes: Vec<u64> = files
@@ -194,6 +201,8 @@ fn f13_a_full_disk_during_commit_leaves_container_and_store_as_they_were() {
     disk.free();
     drop(taken);
     fs::remove_file(filler).unwrap();
+    // A process that another test is just making still has a copy of the descriptor.
+    wait_until("the space is free", || disk.is_roomy());
     let staging = disk.path.join("f13-commit/rbox/tmp");
     assert_eq!(fs::read_dir(staging).unwrap().count(), 0, "staging is left behind");
     env.ok(["commit", "-q", "c", "localhost/made"]);

@@ -32,7 +32,7 @@ fn f08_after_a_power_cut_during_a_pull_the_next_one_is_whole() {
     // Nothing of an image that has no record yet is believed unread.
     let cuts: [&dyn Fn(&Path); 3] =
         [&|path| fs::write(path, "").unwrap(), &|path| fs::write(path, vec![0; 5000]).unwrap(), &|path| {
-            fs::write(path, [b"rubbish".repeat(1000), fs::read(path).unwrap()].concat()).unwrap()
+            fs::write(path, [b"rubbish".repeat(1000), fs::read(path).unwrap()].concat()).unwrap();
         }];
     for (number, cut) in cuts.iter().enumerate() {
         env.ok(["rmi", "--force", &id]);

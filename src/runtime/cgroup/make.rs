@@ -44,11 +44,21 @@ pub(in crate::runtime) fn path_for_other(plan: &Plan) -> Result<Option<PathBuf>>
         return Ok(None);
     }
     let needed = !plan.cgroup.settings.is_empty() || plan.cgroup.required;
-    match place(plan).and_then(|directory| hand_out(&directory, &plan.cgroup).map(|()| directory)) {
+    match place(plan).and_then(|directory| may_make(&directory, &plan.cgroup).map(|()| directory)) {
         Ok(directory) => Ok(Some(Path::new("/").join(directory.strip_prefix(MOUNT).unwrap_or(&directory)))),
         Err(_) if !needed => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Prepares what is above the cgroup `path`, and sees whether the caller may make it.
+fn may_make(path: &Path, plan: &CgroupPlan) -> Result<()> {
+    hand_out(path, plan)?;
+    let parent = path.parent().expect("it lies below the mount");
+    rustix::fs::access(parent, rustix::fs::Access::WRITE_OK).map_err(|errno| {
+        let first = plan.settings.first().map(|(file, _)| file.as_str());
+        explain(kernel::Error::path("access", parent, errno).into(), first, parent)
+    })
 }
 
 fn make(plan: &Plan) -> Result<Cgroup> {

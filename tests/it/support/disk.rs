@@ -26,6 +26,11 @@ impl SmallDisk {
         fs::remove_file(self.path.join("filler")).unwrap();
     }
 
+    /// Whether half of it is free.
+    pub fn is_roomy(&self) -> bool {
+        rustix::fs::statvfs(&self.path).is_ok_and(|space| space.f_bavail * 2 > space.f_blocks)
+    }
+
     /// Leaves no byte free.
     pub fn fill(&self) {
         let mut filler = fs::File::create(self.path.join("filler")).unwrap();
