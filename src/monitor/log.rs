@@ -109,15 +109,10 @@ impl Writer {
     /// A full disk must not stop the container: what cannot be written is counted and noted later.
     pub fn append(&mut self, stream: Stream, bytes: &[u8]) {
         self.stamp.renew(Timestamp::now());
-        if self.lost > 0 {
-            let note = format!("[{} bytes of output could not be logged]", self.lost);
-            self.line(stream, true, note.as_bytes());
-            if !self.flush() {
-                // Not even the note: what came later must not stand before it.
-                self.lost += bytes.len() as u64;
-                return;
-            }
-            self.lost = 0;
+        if !self.note_loss(stream) {
+            // Not even the note: what came later must not stand before it.
+            self.lost += bytes.len() as u64;
+            return;
         }
         let mut rest = bytes;
         while !rest.is_empty() {
@@ -134,6 +129,20 @@ impl Writer {
         self.flush();
         // Idle monitors hold no buffer.
         self.buffer = Vec::new();
+    }
+
+    /// Notes how much could not be written since the last note; whether nothing is left to be noted.
+    fn note_loss(&mut self, stream: Stream) -> bool {
+        if self.lost == 0 {
+            return true;
+        }
+        let note = format!("[{} bytes of output could not be logged]", self.lost);
+        self.line(stream, true, note.as_bytes());
+        let noted = self.flush();
+        if noted {
+            self.lost = 0;
+        }
+        noted
     }
 
     fn line(&mut self, stream: Stream, whole: bool, text: &[u8]) {
@@ -202,6 +211,13 @@ impl Writer {
     #[must_use]
     pub fn position(&self) -> Position {
         Position { generation: self.generation, offset: self.length }
+    }
+
+    /// Notes what the end of the output has lost: nothing comes later that would.
+    pub fn settle(&mut self) {
+        self.stamp.renew(Timestamp::now());
+        // Where there still is no room, there is no place to say so.
+        self.note_loss(Stream::Stdout);
     }
 
     /// Flushes the file to the disk.
@@ -416,9 +432,13 @@ mod tests {
         for text in ["three\n", "four\n"] {
             log.append(Stream::Stdout, text.as_bytes());
         }
+        // What is lost last is noted at the end.
+        log.lost = 7;
+        log.settle();
         let text = std::fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().filter_map(|line| line.split(" stdout F ").nth(1)).collect();
-        assert_eq!(lines, ["[8 bytes of output could not be logged]", "three", "four"]);
+        let notes = [8, 7].map(|count| format!("[{count} bytes of output could not be logged]"));
+        assert_eq!(lines, [notes[0].as_str(), "three", "four", notes[1].as_str()]);
     }
 
     struct Scratch(PathBuf);

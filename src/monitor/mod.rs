@@ -303,6 +303,9 @@ impl Beside {
                 Launched::Running(mut running, mut ends) => {
                     let mut session = Session::new(self, clients, limit);
                     let (status, too_long) = session.run(container, &running, &mut ends);
+                    if let Some(log) = &mut self.log {
+                        log.settle();
+                    }
                     running.clear_up();
                     let next = container.ended(status, too_long);
                     if let Some(cgroup) = &running.cgroup {

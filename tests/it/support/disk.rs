@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard};
 
 use super::TestEnv;
+use super::env::wait_until;
 
 /// The small file system that `tests/run` mounts; one test at a time has it.
 #[derive(Debug)]
@@ -29,6 +30,10 @@ impl SmallDisk {
     /// Gives the space back.
     pub fn free(&self) {
         fs::remove_file(self.path.join("filler")).unwrap();
+        // A process that another test is just making has a copy of every descriptor until it executes its program.
+        wait_until("the space is free", || {
+            rustix::fs::statvfs(&self.path).is_ok_and(|space| space.f_bavail > 100)
+        });
     }
 
     /// Leaves no byte free.
