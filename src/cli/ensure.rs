@@ -48,20 +48,24 @@ pub fn image(ui: &mut Ui, engine: &Engine, args: &CreateArgs, request: &mut Crea
     let transport = TRANSPORTS.iter().any(|transport| reference.starts_with(transport));
     let any_platform =
         flags.platform.is_none() && flags.arch.is_none() && flags.os.is_none() && flags.variant.is_none();
-    if !transport && let Some(chosen) = of_list(ui, engine, args, reference)? {
-        *id = Some(chosen);
+    let here = if transport { None } else { Some(engine.store()?.find_any(reference)) };
+    if let Some(Ok(found)) = &here
+        && found.record.list
+    {
+        *id = Some(of_list(ui, engine, args, reference, &found.record)?);
         return Ok(());
     }
-    if !transport && any_platform && matches!(policy, PullPolicy::Missing | PullPolicy::Never) {
-        match engine.store()?.find_image(reference) {
-            Ok(found) => {
+    if any_platform && matches!(policy, PullPolicy::Missing | PullPolicy::Never) {
+        match here {
+            Some(Ok(found)) => {
                 // It counts as pulled, though there was nothing to do.
                 let event = Event::image("pull", &found.record.id.to_string(), reference);
                 engine.events()?.emit(&[event]);
                 return Ok(());
             }
-            Err(store::Error::NotFound { .. }) if policy == PullPolicy::Missing => {}
-            Err(error) => return Err(error.into()),
+            Some(Err(store::Error::NotFound { .. })) if policy == PullPolicy::Missing => {}
+            Some(Err(error)) => return Err(error.into()),
+            None => {}
         }
     }
     let mut child = own_program(ui, engine);
@@ -76,13 +80,15 @@ pub fn image(ui: &mut Ui, engine: &Engine, args: &CreateArgs, request: &mut Crea
     Ok(())
 }
 
-/// The image of a list that is here, for the platform that is asked for or this machine's.
-fn of_list(ui: &Ui, engine: &Engine, args: &CreateArgs, name: &str) -> Result<Option<String>> {
+/// The image of the list `name`, which is here, for the platform that is asked for or this machine's.
+fn of_list(
+    ui: &Ui,
+    engine: &Engine,
+    args: &CreateArgs,
+    name: &str,
+    list: &store::ImageRecord,
+) -> Result<String> {
     let store = engine.store()?;
-    let Ok(found) = store.find_any(name) else { return Ok(None) };
-    if !found.record.list {
-        return Ok(None);
-    }
     let flags = &args.image;
     let host = Platform::host();
     let platform = match &flags.platform {
@@ -93,17 +99,17 @@ fn of_list(ui: &Ui, engine: &Engine, args: &CreateArgs, name: &str) -> Result<Op
             flags.variant.as_deref().or(host.variant.as_deref().filter(|_| flags.arch.is_none())),
         ),
     };
-    let (digest, local) = choose(store, &found.record, name, Some(platform))?;
+    let (digest, local) = choose(store, list, name, Some(platform))?;
     if let Some(record) = local {
-        return Ok(Some(record.id.to_string()));
+        return Ok(record.id.to_string());
     }
-    let source = found.record.sources.get(&digest.to_string());
+    let source = list.sources.get(&digest.to_string());
     let source = source.ok_or_else(|| Error::NotKnown(digest.to_string()))?;
     let mut child = own_program(ui, engine);
     child.args(["pull", "--policy=missing"]);
     pull_flags(args, &mut child);
     child.args(["--", &format!("docker://{source}@{digest}")]);
-    run(child).map(Some)
+    run(child)
 }
 
 /// This program with the same options before the command name.

@@ -92,20 +92,28 @@ impl Containers {
     /// Whether a container of which no state is known runs all the same. A power cut leaves empty files, too, but
     /// nothing that runs.
     pub(super) fn has_lost_state(&self, id: &ContainerId) -> bool {
-        if !self.was_started(id) {
-            return false;
-        }
         // A monitor that is about to write it holds the lock.
-        matches!(Flock::try_shared_existing(&self.dir(id)), Ok(Some(_))) && self.runs_unseen(id)
+        self.may_have_lost_state(id)
+            && matches!(Flock::try_shared_existing(&self.dir(id)), Ok(Some(_)))
+            && self.has_processes(id)
     }
 
     /// The same for the holder of the container's lock.
     pub(super) fn runs_unseen(&self, id: &ContainerId) -> bool {
-        let meta = std::fs::metadata(self.dir(id).join("state.json"));
-        let is_empty = meta.as_ref().map_or(true, |meta| meta.len() == 0);
+        self.may_have_lost_state(id) && self.has_processes(id)
+    }
+
+    fn may_have_lost_state(&self, id: &ContainerId) -> bool {
+        match std::fs::metadata(self.dir(id).join("state.json")) {
+            Ok(meta) => meta.len() == 0,
+            Err(_) => self.was_started(id),
+        }
+    }
+
+    fn has_processes(&self, id: &ContainerId) -> bool {
         // The monitor of a start that failed lets go of the lock before it ends.
-        let is_served = || self.monitor(id).is_some_and(|monitor| !ends_within(&monitor, LONGEST_END));
-        is_empty && self.was_started(id) && (is_served() || !self.processes(id).is_empty())
+        let is_served = self.monitor(id).is_some_and(|monitor| !ends_within(&monitor, LONGEST_END));
+        is_served || !self.processes(id).is_empty()
     }
 
     /// Whether a container has run at any time, by what each start leaves behind: its state, its socket, which is gone with

@@ -215,6 +215,10 @@ impl Writer {
 
     /// Notes what the end of the output has lost: nothing comes later that would.
     pub fn settle(&mut self) {
+        if self.lost == 0 {
+            // The time zone is not read for nothing: each run comes by here.
+            return;
+        }
         self.stamp.renew(Timestamp::now());
         // Where there still is no room, there is no place to say so.
         self.note_loss(Stream::Stdout);
