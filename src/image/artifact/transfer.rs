@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::fs::File;
-use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,12 +13,10 @@ use crate::image::place::{Place, own_place, places};
 use crate::image::policy::{Demands, Policy};
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::pull::Context;
-use crate::image::push::{Written, sign};
+use crate::image::push::{Stored, Written, sign};
 use crate::image::reference::Reference;
 use crate::image::registries::Registries;
-use crate::image::registry::{
-    Access, BlobPiece, Client, Payload, Pieces, RegistryError, block_on, file_pieces,
-};
+use crate::image::registry::{Access, BlobPiece, Client, RegistryError, block_on};
 use crate::image::request::RegistryOptions;
 use crate::image::signature::{Signing, place};
 use crate::kernel;
@@ -203,32 +200,6 @@ async fn send(
     let sent = client.upload(&Stored { file, digest: digest.clone(), size: blob.size, reporter }).await;
     reporter.report(Event::BlobDone(digest));
     Ok(sent.map(drop))
-}
-
-/// A blob on its way.
-struct Stored<'r> {
-    file: Arc<File>,
-    digest: Digest,
-    size: u64,
-    reporter: Reporter<'r>,
-}
-
-impl Payload for Stored<'_> {
-    fn size(&self) -> Option<u64> {
-        Some(self.size)
-    }
-
-    fn open(&self, offset: u64) -> io::Result<Pieces> {
-        Ok(file_pieces(Arc::clone(&self.file), offset))
-    }
-
-    fn digest(&self) -> Option<(Digest, u64)> {
-        Some((self.digest.clone(), self.size))
-    }
-
-    fn taken(&self, position: u64) {
-        self.reporter.report(Event::BlobProgress { digest: &self.digest, position });
-    }
 }
 
 fn parse(name: &str) -> Result<Reference> {

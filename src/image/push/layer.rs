@@ -18,12 +18,12 @@ use crate::store::{Digest, Hasher};
 /// Compressed pieces that wait for the network.
 const PIECES: usize = 4;
 
-/// A blob of the store, sent as it is.
-pub(super) struct Stored<'r> {
-    pub(super) file: Arc<File>,
-    pub(super) digest: Digest,
-    pub(super) size: u64,
-    pub(super) reporter: Reporter<'r>,
+/// A blob that is here, sent as it is.
+pub(in crate::image) struct Stored<'r> {
+    pub(in crate::image) file: Arc<File>,
+    pub(in crate::image) digest: Digest,
+    pub(in crate::image) size: u64,
+    pub(in crate::image) reporter: Reporter<'r>,
 }
 
 impl Payload for Stored<'_> {

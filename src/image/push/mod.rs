@@ -7,6 +7,7 @@ mod layer;
 mod list;
 mod network;
 
+pub(in crate::image) use layer::Stored;
 pub use list::{ListPushRequest, push_list};
 pub(crate) use network::{Written, sign};
 
