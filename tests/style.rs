@@ -38,7 +38,7 @@ const MATRIX: &[(&str, &[&str])] = &[
             "config", "kernel",
         ],
     ),
-    ("doctor", &["engine", "network", "store", "userns", "config", "kernel"]),
+    ("doctor", &["engine", "network", "runtime", "store", "userns", "config", "kernel"]),
     (
         "cli",
         &[

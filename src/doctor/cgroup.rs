@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
-use super::{Finding, id, read};
+use super::{Finding, id};
 use crate::engine::Engine;
+use crate::runtime::cgroup;
 
 /// What limits need, and the flags that need it.
 const WANTED: [(&str, &str); 5] = [
@@ -25,25 +26,16 @@ const DELEGATE: &str = "sudo mkdir -p /etc/systemd/system/user@.service.d && pri
 struct Facts {
     /// /sys/fs/cgroup is the unified hierarchy.
     unified: bool,
-    /// systemd runs a manager for the user.
-    has_manager: bool,
     systemd: bool,
-    controllers: Vec<String>,
+    /// What the manager has that systemd runs for the user, if it does.
+    controllers: Option<Vec<String>>,
 }
 
 pub(super) fn check(engine: &Engine) -> Finding {
-    let uid = engine.env().uid();
-    let manager = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service");
-    let has_manager = Path::new(&manager).is_dir();
-    let own = read("/proc/self/cgroup");
-    let own = own.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");
-    let place = if has_manager { manager } else { format!("/sys/fs/cgroup{own}") };
-    let controllers = read(&format!("{place}/cgroup.controllers"));
     judge(&Facts {
-        unified: Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
-        has_manager,
+        unified: cgroup::is_version_2(),
         systemd: Path::new("/run/systemd/system").is_dir(),
-        controllers: controllers.split_whitespace().map(str::to_owned).collect(),
+        controllers: cgroup::of_user_manager(engine.env().uid()),
     })
 }
 
@@ -53,7 +45,7 @@ fn judge(facts: &Facts) -> Finding {
         return warning("/sys/fs/cgroup is not the unified hierarchy (version 2)".to_owned())
             .fix("add systemd.unified_cgroup_hierarchy=1 to the kernel's command line, and reboot");
     }
-    if !facts.has_manager {
+    let Some(controllers) = &facts.controllers else {
         let found = match facts.systemd {
             true => "systemd runs no manager for you, so no part of the control groups is yours",
             false => "there is no systemd that could hand you a part of the control groups",
@@ -64,11 +56,11 @@ fn judge(facts: &Facts) -> Finding {
         } else {
             finding
         };
-    }
+    };
     let missing: Vec<_> =
-        WANTED.iter().filter(|(name, _)| !facts.controllers.iter().any(|known| known == name)).collect();
+        WANTED.iter().filter(|(name, _)| !controllers.iter().any(|known| known == name)).collect();
     if missing.is_empty() {
-        return Finding::ok(id::CGROUP, format!("version 2, with {}", facts.controllers.join(", ")));
+        return Finding::ok(id::CGROUP, format!("version 2, with {}", controllers.join(", ")));
     }
     let list = |part: fn(&(&'static str, &'static str)) -> &'static str| {
         missing.iter().map(|entry| part(entry)).collect::<Vec<_>>().join(", ")
@@ -87,16 +79,16 @@ mod tests {
     fn what_limits_lack_is_named() {
         let all = || Facts {
             unified: true,
-            has_manager: true,
             systemd: true,
-            controllers: ["cpuset", "cpu", "io", "memory", "pids"].map(str::to_owned).to_vec(),
+            controllers: Some(["cpuset", "cpu", "io", "memory", "pids"].map(str::to_owned).to_vec()),
         };
         assert_eq!(judge(&all()).status, Status::Ok);
-        let few = judge(&Facts { controllers: ["memory", "pids"].map(str::to_owned).to_vec(), ..all() });
+        let few =
+            judge(&Facts { controllers: Some(["memory", "pids"].map(str::to_owned).to_vec()), ..all() });
         assert_eq!(few.breaks, "--cpus, --cpuset-cpus, --device-read-bps");
         assert!(few.fix.contains("Delegate=cpu cpuset io memory pids"), "{few:?}");
         assert!(judge(&Facts { unified: false, ..all() }).found.contains("version 2"));
-        assert!(judge(&Facts { has_manager: false, systemd: false, ..all() }).fix.is_empty());
-        assert!(judge(&Facts { has_manager: false, ..all() }).fix.contains("enable-linger"));
+        assert!(judge(&Facts { controllers: None, systemd: false, ..all() }).fix.is_empty());
+        assert!(judge(&Facts { controllers: None, ..all() }).fix.contains("enable-linger"));
     }
 }

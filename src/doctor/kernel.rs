@@ -18,17 +18,15 @@ const NAMESPACES: [&str; 7] = ["user", "mnt", "pid", "net", "ipc", "uts", "cgrou
 
 pub(super) fn check() -> Finding {
     let exists = |path: &str| std::path::Path::new(path).exists();
+    let release = read("/proc/sys/kernel/osrelease").trim().to_owned();
     let missing = |kind: &&str| !exists(&format!("/proc/self/ns/{kind}"));
     judge(&Facts {
-        release: read("/proc/sys/kernel/osrelease").trim().to_owned(),
         seccomp_filters: exists("/proc/sys/kernel/seccomp/actions_avail"),
         namespaces: NAMESPACES.into_iter().filter(missing).collect(),
         // A module is loaded by the first mount of it.
         overlay: read("/proc/filesystems").contains("overlay")
-            || exists(&format!(
-                "/lib/modules/{}/kernel/fs/overlayfs",
-                read("/proc/sys/kernel/osrelease").trim()
-            )),
+            || exists(&format!("/lib/modules/{release}/kernel/fs/overlayfs")),
+        release,
     })
 }
 

@@ -191,6 +191,14 @@ pub fn is_version_2() -> bool {
     rustix::fs::statfs(MOUNT).is_ok_and(|stat| stat.f_type as u64 == CGROUP2_SUPER_MAGIC)
 }
 
+/// The controllers that systemd has handed to the manager of the user `uid`; nothing where she has none.
+#[must_use]
+pub fn of_user_manager(uid: u32) -> Option<Vec<String>> {
+    let file = format!("{MOUNT}/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers");
+    let text = fs::read_to_string(file).ok()?;
+    Some(text.split_whitespace().map(str::to_owned).collect())
+}
+
 fn own_cgroup() -> Result<PathBuf> {
     cgroup_path("self")
 }

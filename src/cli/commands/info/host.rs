@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use serde::Serialize;
 
 use crate::container::record::CgroupManager;
+use crate::runtime::cgroup;
 
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
@@ -126,17 +127,13 @@ fn uptime_text(seconds: u64) -> String {
     if hours == 0 { text } else { format!("{text} (Approximately {:.2} days)", hours as f64 / 24.0) }
 }
 
-/// Whether /sys/fs/cgroup is the unified hierarchy.
-pub(super) fn is_unified() -> bool {
-    Path::new("/sys/fs/cgroup/cgroup.controllers").exists()
-}
-
 /// The controllers that containers may have: those of the user's service manager, or of the caller's cgroup.
 pub(super) fn controllers(manager: CgroupManager) -> Vec<String> {
     let uid = rustix::process::geteuid().as_raw();
-    let service = format!("/sys/fs/cgroup/user.slice/user-{uid}.slice/user@{uid}.service/cgroup.controllers");
-    if let (CgroupManager::Systemd, Ok(text)) = (manager, fs::read_to_string(service)) {
-        return text.split_whitespace().map(str::to_owned).collect();
+    if manager == CgroupManager::Systemd
+        && let Some(controllers) = cgroup::of_user_manager(uid)
+    {
+        return controllers;
     }
     let text = read("/proc/self/cgroup");
     let own = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or("/");

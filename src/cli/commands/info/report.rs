@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::image::{self, registries::Registries};
 use crate::kernel::idmap::IdRange;
 use crate::network::pasta;
+use crate::runtime::cgroup;
 use crate::store::{Driver, DriverInfo};
 
 /// Everything.
@@ -223,7 +224,7 @@ impl Host {
             arch: go_arch(),
             buildah_version: compat::BUILDAH,
             cgroup_manager: manager.as_str().to_owned(),
-            cgroup_version: if host::is_unified() { "v2" } else { "v1" },
+            cgroup_version: if cgroup::is_version_2() { "v2" } else { "v1" },
             cgroup_controllers: host::controllers(manager),
             conmon: Program {
                 package: "none: rbox has a conmon of its own".to_owned(),
