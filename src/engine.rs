@@ -121,6 +121,18 @@ impl Engine {
         }
     }
 
+    /// Where devices are described (CDI), later ones first in rank.
+    ///
+    /// # Errors
+    /// As [`Engine::config`] and [`Engine::paths`].
+    pub fn cdi_directories(&self) -> config::Result<Vec<PathBuf>> {
+        let configured = &self.config()?.engine.cdi_spec_dirs;
+        let all =
+            config::cdi::directories(&self.options.cdi_spec_dirs, configured, &self.paths()?.config_home);
+        // Monitors leave the directory that a relative path is meant from.
+        Ok(all.into_iter().map(|dir| std::path::absolute(&dir).unwrap_or(dir)).collect())
+    }
+
     /// The environment of this process.
     pub fn env(&self) -> &Env {
         self.env.get_or_init(|| match &self.options.client_config {

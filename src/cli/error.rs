@@ -207,6 +207,10 @@ impl From<container::Error> for CommandError {
             Error::Network(error) => error.into(),
             Error::Volume(error) => error.into(),
             Error::NotStarted(failure) => failure.into(),
+            // As podman, which finds devices when it is about to start the command.
+            error @ Error::Devices { .. } => {
+                Self::from_library(&error, error.kind()).with_status(ExitStatus::NOT_EXECUTABLE)
+            }
             error => Self::from_library(&error, error.kind()),
         }
     }

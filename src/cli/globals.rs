@@ -18,7 +18,7 @@ pub struct GlobalArgs {
     #[arg(long, value_name = "string")]
     pub cgroup_manager: Option<String>,
     /// Set the CDI spec directory path (may be set multiple times)
-    #[arg(long, value_name = "stringArray", hide = true)]
+    #[arg(long, value_name = "stringArray")]
     pub cdi_spec_dir: Vec<PathBuf>,
     /// Location of client config files: credentials are kept in config.json there, as by docker
     #[arg(long, value_name = "string", hide = true)]
@@ -113,7 +113,6 @@ impl GlobalArgs {
     /// Refuses what nothing reads yet. Whoever implements an option takes it out here.
     fn refuse_unread(&self) -> Result<()> {
         let unread = [
-            ("--cdi-spec-dir", !self.cdi_spec_dir.is_empty()),
             ("--imagestore", self.imagestore.is_some()),
             ("--network-config-dir", self.network_config_dir.is_some()),
             ("--storage-opt", self.storage_opt.iter().any(|option| !is_known_storage_option(option))),

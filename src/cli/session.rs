@@ -150,6 +150,7 @@ fn launch(
         extra,
         hold,
         settings: Settings { config: engine.config()?.clone(), env: engine.env().clone() },
+        cdi_directories: engine.cdi_directories()?,
         blueprint,
         entering,
         describe: CommandError::describe_failure,

@@ -1,7 +1,9 @@
 //! Errors of the configuration layer, and the classification that every layer above shares.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use super::cdi::Problem;
 use crate::kernel;
 
 /// What kind of failure an error is; the command line maps it to an exit code.
@@ -79,6 +81,24 @@ pub enum Error {
         /// What it could be.
         wanted: &'static str,
     },
+    /// No specification describes these devices.
+    #[error("unresolvable CDI devices {}", devices.join(", "))]
+    UnknownDevices {
+        /// As they were asked for.
+        devices: Vec<String>,
+        /// Those that there are.
+        known: Vec<String>,
+        /// Specifications that were left out.
+        problems: Vec<Problem>,
+    },
+    /// A specification wants what is not done here.
+    #[error("not supported yet: {}: {what}", path.display())]
+    UnsupportedDevice {
+        /// The specification.
+        path: PathBuf,
+        /// What it wants.
+        what: &'static str,
+    },
     /// A path option is not absolute and the current directory is gone.
     #[error("cannot make {} absolute", path.display())]
     RelativePath {
@@ -89,14 +109,38 @@ pub enum Error {
     },
 }
 
+/// So many names are listed in a hint.
+const LISTED: usize = 12;
+
 impl Error {
+    /// What the user can do about it.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let Self::UnknownDevices { known, problems, .. } = self else { return None };
+        let mut hint = match known.as_slice() {
+            [] => "no specification describes a device (`rbox doctor cdi` says where they are looked for)"
+                .to_owned(),
+            known => {
+                let rest = if known.len() > LISTED { ", …" } else { "" };
+                format!("there are {}{rest}", known[..known.len().min(LISTED)].join(", "))
+            }
+        };
+        for Problem { path, reason } in problems {
+            let _ = write!(hint, "; {} is left out: {reason}", path.display());
+        }
+        Some(hint)
+    }
+
     /// Classifies the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { .. } | Self::UntrustedDir { .. } => ErrorKind::Denied,
             Self::Parse { .. } | Self::RelativePath { .. } | Self::Variable { .. } => ErrorKind::InvalidInput,
-            Self::ModuleNotFound { .. } | Self::NoHome { .. } => ErrorKind::NotFound,
+            Self::ModuleNotFound { .. } | Self::NoHome { .. } | Self::UnknownDevices { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::UnsupportedDevice { .. } => ErrorKind::Unsupported,
         }
     }
 }

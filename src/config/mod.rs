@@ -1,9 +1,11 @@
 //! What the user and the administrator decided before rbox started.
 //!
 //! Owns the environment ([`Env`], read once), the XDG directories ([`Paths`]),
-//! containers.conf ([`Config`]), the sub-id files ([`subid`]) and the time zone ([`zone`]). It reads these files
+//! containers.conf ([`Config`]), the sub-id files ([`subid`]), specifications of devices ([`cdi`]) and the time
+//! zone ([`zone`]). It reads these files
 //! and nothing else, prints nothing, and costs a few failed `open` calls when they are absent.
 
+pub mod cdi;
 pub mod containers;
 pub mod env;
 pub mod error;

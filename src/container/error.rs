@@ -141,6 +141,12 @@ pub enum Error {
     /// The configuration cannot be used.
     #[error(transparent)]
     Config(#[from] config::Error),
+    /// A device that was asked for by name cannot be had.
+    #[error("setting up CDI devices")]
+    Devices {
+        /// Why.
+        source: Box<Error>,
+    },
     /// The kernel refused.
     #[error(transparent)]
     Kernel(#[from] kernel::Error),
@@ -166,6 +172,8 @@ impl Error {
             Self::Broken { id, .. } => {
                 Some(format!("`rbox rm --force {id}` removes it and all that runs of it"))
             }
+            Self::Devices { source } => source.hint(),
+            Self::Config(error) => error.hint(),
             _ => None,
         }
     }
@@ -182,7 +190,7 @@ impl Error {
             | Self::BadName { .. }
             | Self::Invalid { .. }
             | Self::RuntimeFlag { .. } => ErrorKind::InvalidInput,
-            Self::Broken { source, .. } => source.kind(),
+            Self::Broken { source, .. } | Self::Devices { source } => source.kind(),
             Self::Newer { .. } | Self::Unsupported { .. } | Self::NoFreezer => ErrorKind::Unsupported,
             Self::Damaged { .. }
             | Self::Missing { .. }

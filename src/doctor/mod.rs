@@ -4,6 +4,7 @@
 //! too. Each finding says what was seen, what does not work because of it, and the exact command that changes it.
 //! Nothing is changed here, and nothing that cannot be looked at stops the other checks.
 
+mod cdi;
 mod cgroup;
 mod kernel;
 mod network;
@@ -99,6 +100,8 @@ pub mod id {
     pub const PORTS: &str = "ports";
     /// Echo requests of containers.
     pub const PING: &str = "ping";
+    /// Devices by name.
+    pub const CDI: &str = "cdi";
     /// The configuration files.
     pub const CONFIG: &str = "config";
 }
@@ -115,6 +118,7 @@ pub fn examine(engine: &Engine) -> Vec<Finding> {
     findings.push(network::ping(engine.env().gid()));
     findings.push(cgroup::check(engine));
     findings.push(session::linger(engine));
+    findings.push(cdi::check(engine));
     findings
 }
 

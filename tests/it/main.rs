@@ -18,6 +18,7 @@ mod commit;
 mod configuration;
 mod copy;
 mod damaged;
+mod devices;
 mod disk_usage;
 mod doctor;
 mod events;

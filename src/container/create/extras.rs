@@ -32,6 +32,8 @@ pub struct Extras {
     pub seccomp: SeccompChoice,
     /// The limit of processes of a container that asks for none: it holds where there is such a limit.
     pub pids: Option<i64>,
+    /// Devices by name (CDI), found anew at each start.
+    pub cdi_devices: Vec<String>,
     /// Targets of mounts whose source goes to the container's user (`U`).
     pub chown: Vec<PathBuf>,
     /// Targets of volumes that are filled from the image while they are empty.

@@ -77,7 +77,8 @@ fn executable(path: &Path) -> bool {
     path.is_absolute() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
 }
 
-fn add_at(hooks: &mut Hooks, stage: &str, hook: &Hook) -> Option<()> {
+/// Puts a hook behind those of its stage; nothing if there is no such stage.
+pub(in crate::container) fn add_at(hooks: &mut Hooks, stage: &str, hook: &Hook) -> Option<()> {
     let with = |list: &Option<Vec<Hook>>| {
         let mut list = list.clone().unwrap_or_default();
         list.push(hook.clone());

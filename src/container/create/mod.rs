@@ -31,6 +31,7 @@ mod words;
 
 pub use build::{Blueprint, Created, create};
 pub use extras::Extras;
+pub(in crate::container) use hooks::add_at as add_hook_at;
 pub use request::{
     CgroupMode, CreateRequest, EnvRequest, Identity, ImageVolumes, Init, IpcMode, LogRequest, NamespaceMode,
     RestartPolicy, RootFs, SeccompChoice, Security, Systemd, Ulimit, UserNsMode, UserRequest,

@@ -84,6 +84,8 @@ pub struct CreateRequest {
     pub shm_size_systemd: Option<u64>,
     /// `--device`: host path, container path, permissions.
     pub devices: Vec<(PathBuf, PathBuf, String)>,
+    /// `--device VENDOR/CLASS=NAME`, `--gpus`
+    pub cdi_devices: Vec<String>,
     /// `--chrootdirs`
     pub chroot_dirs: Vec<PathBuf>,
 

@@ -455,7 +455,14 @@ fn devices(source: &Source<'_>) -> Vec<Device> {
         path_in_container: inside.display().to_string(),
         cgroup_permissions: permissions.clone(),
     };
-    source.request.devices.iter().map(device).collect()
+    // By name only: what a name means is looked up at each start.
+    let named = |name: &String| Device {
+        path_on_host: name.clone(),
+        path_in_container: String::new(),
+        cgroup_permissions: String::new(),
+    };
+    let paths = source.request.devices.iter().map(device);
+    paths.chain(source.request.cdi_devices.iter().map(named)).collect()
 }
 
 fn ulimits(source: &Source<'_>) -> Vec<Ulimit> {

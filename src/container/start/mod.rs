@@ -4,6 +4,7 @@
 //! [`Keeper`]: entering the user's namespace, planning, writing the state. The lock is held by both until the
 //! state says "running", so there is no moment in which a second command could start it again.
 
+mod devices;
 mod place;
 mod plan;
 
@@ -51,6 +52,8 @@ pub struct StartOptions {
     pub hold: bool,
     /// What the network is made from.
     pub settings: Settings,
+    /// Where devices are described.
+    pub cdi_directories: Vec<PathBuf>,
     /// What the container was just made from, where the caller made it.
     pub blueprint: Option<Blueprint>,
     /// The user's namespace, where it was begun to be made already.
@@ -126,6 +129,7 @@ impl Containers {
             previous: previous.stored,
             state: None,
             settings: options.settings,
+            cdi_directories: options.cdi_directories,
             entering: options.entering,
             blueprint: options.blueprint,
             network: None,
@@ -178,6 +182,8 @@ struct Keeper {
     previous: Option<Stored>,
     state: Option<Stored>,
     settings: Settings,
+    /// Where devices are described.
+    cdi_directories: Vec<PathBuf>,
     entering: Option<userns::Entering>,
     /// Taken by the first start; a restart reads the files.
     blueprint: Option<Blueprint>,

@@ -7,7 +7,7 @@ use rustix::fs::Mode;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
-use super::{IPC_MOUNTS, Keeper};
+use super::{IPC_MOUNTS, Keeper, devices};
 use crate::container::create::{Blueprint, CreateRequest, Extras, limits};
 use crate::container::lookup::read_json;
 use crate::container::{Error, Result, root};
@@ -21,7 +21,7 @@ use crate::store::Store;
 impl Keeper {
     /// What the runtime has to do.
     pub(super) fn plan(&mut self, store: &Store) -> Result<Plan> {
-        let Blueprint { mut spec, extras } = match self.blueprint.take() {
+        let Blueprint { mut spec, mut extras } = match self.blueprint.take() {
             Some(blueprint) => blueprint,
             None => self.read_blueprint()?,
         };
@@ -35,6 +35,7 @@ impl Keeper {
             let mode = Mode::RUSR | Mode::WUSR;
             file::write_atomic(&self.dir, OsStr::new("spec.json"), &bytes, mode, Durability::None)?;
         }
+        devices::add(&mut spec, &mut extras, &self.cdi_directories)?;
         self.notifier.show(&mut spec);
         let root = root::source(store, &self.dir, &self.record.root)?;
         let mut plan = Plan::from_spec(&spec, &self.dir, Some(root))?;

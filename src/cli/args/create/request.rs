@@ -64,7 +64,6 @@ fn unsupported(args: &CreateArgs) -> Option<&'static str> {
     let policy = args.security.seccomp_policy.as_deref();
     let table = [
         ("--secret", !storage.secret.is_empty()),
-        ("--gpus", !storage.gpus.is_empty()),
         ("--storage-opt", !storage.storage_opt.is_empty()),
         ("--decryption-key", !image.decryption_key.is_empty()),
         ("--ip", network.ip.is_some()),

@@ -6,7 +6,7 @@ use super::super::csv;
 use super::CreateArgs;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::values::go_bool;
-use crate::config::Config;
+use crate::config::{Config, cdi};
 use crate::container::create::{CreateRequest, ImageVolumes, RootFs, size};
 use crate::volume::{self, MountFlags};
 
@@ -16,7 +16,7 @@ pub struct StorageArgs {
     /// Chroot directories inside the container
     #[arg(long, value_name = "stringArray")]
     pub chrootdirs: Vec<String>,
-    /// Add a host device to the container
+    /// Add a host device to the container: a path, or a name (CDI) such as nvidia.com/gpu=all
     #[arg(long, value_name = "stringArray")]
     pub device: Vec<String>,
     /// Add a rule to the cgroup allowed devices list
@@ -132,7 +132,17 @@ pub(super) fn request(args: &StorageArgs, config: &Config, request: &mut CreateR
     request.shm_size = bytes(&args.shm_size, "--shm-size")?;
     request.shm_size_systemd = bytes(&args.shm_size_systemd, "--shm-size-systemd")?;
     for device in config.containers.devices.iter().chain(&args.device) {
-        device_entries(device, &mut request.devices)?;
+        let is_name = cdi::name::parse(device).is_ok();
+        if is_name || (cdi::name::looks_like(device) && !Path::new(device).exists()) {
+            request.cdi_devices.push(cdi_device(device)?);
+        } else {
+            device_entries(device, &mut request.devices)?;
+        }
+    }
+    for value in csv::split(&args.gpus).map_err(CommandError::new)? {
+        for word in value.split(',') {
+            request.cdi_devices.push(cdi_device(&format!("{GPU}={}", gpu(word)?))?);
+        }
     }
     request.chroot_dirs =
         args.chrootdirs.iter().map(|dir| volume::clean_path(&Path::new("/").join(dir))).collect();
@@ -157,11 +167,35 @@ fn volumes_from(value: &str) -> Result<(String, Vec<String>)> {
     Ok((container.to_owned(), words))
 }
 
+/// A device by name.
+fn cdi_device(name: &str) -> Result<String> {
+    match cdi::name::parse(name) {
+        Ok(_) => Ok(name.to_owned()),
+        Err(why) => Err(CommandError::new(format!("invalid CDI device {name:?}: {why}"))),
+    }
+}
+
+/// The kind of the devices of `--gpus`.
+const GPU: &str = "nvidia.com/gpu";
+
+/// The device that one word of `--gpus` means: its name, or in docker's words.
+fn gpu(word: &str) -> Result<&str> {
+    let fail = |why: &str| Err(CommandError::new(format!("invalid value {word:?} for --gpus: {why}")));
+    match word.trim().split_once('=') {
+        None if word.trim().is_empty() => fail("it names no device"),
+        None => Ok(word.trim()),
+        Some(("device", name)) => Ok(name),
+        Some(("count", "all" | "-1")) => Ok("all"),
+        Some(("count", _)) => fail("devices are chosen by name, as in --gpus device=0"),
+        Some(("driver", "nvidia" | "cdi")) | Some(("capabilities", _)) => {
+            fail("the specification of the device says which driver and which parts of it a container gets")
+        }
+        Some(_) => fail("it is all, a name, or device=NAME"),
+    }
+}
+
 /// `SOURCE[:TARGET][:PERMISSIONS]`; a directory stands for all devices in it.
 fn device_entries(device: &str, found: &mut Vec<(PathBuf, PathBuf, String)>) -> Result<()> {
-    if device.contains('=') && !device.starts_with('/') {
-        return Err(CommandError::new(format!("not supported yet: CDI devices such as {device}")));
-    }
     let parts: Vec<&str> = device.split(':').collect();
     let fail = |text: String| CommandError::new(text);
     let is_mode = |text: &str| !text.is_empty() && text.chars().all(|c| "rwm".contains(c)) && text.len() <= 3;
@@ -237,10 +271,38 @@ mod tests {
         assert_eq!(parse("/dev/null").unwrap(), entry("/dev/null", "/dev/null", "rwm"));
         assert_eq!(parse("/dev/null:r").unwrap(), entry("/dev/null", "/dev/null", "r"));
         assert_eq!(parse("/dev/null:/dev/x:rw").unwrap(), entry("/dev/null", "/dev/x", "rw"));
-        for text in
-            ["/dev/no-such", "/etc/passwd", "/dev/null:x", "/dev/null:/a:x", "/dev/null:/a:r:b", "v/c=d"]
-        {
+        for text in ["/dev/no-such", "/etc/passwd", "/dev/null:x", "/dev/null:/a:x", "/dev/null:/a:r:b"] {
             assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn devices_by_name_are_told_from_paths() {
+        let request = |args: &StorageArgs| {
+            let mut request = CreateRequest::default();
+            super::request(args, &Config::default(), &mut request).map(|()| request.cdi_devices)
+        };
+        let device =
+            |name: &str| request(&StorageArgs { device: vec![name.to_owned()], ..StorageArgs::default() });
+        assert_eq!(device("nvidia.com/gpu=all").unwrap(), ["nvidia.com/gpu=all"]);
+        assert_eq!(device("/dev/null").unwrap(), Vec::<String>::new());
+        for name in ["nvidia.com/gpu=", "nvidia.com/gpu=a b", "1/gpu=0"] {
+            assert!(device(name).is_err_and(|e| e.message().starts_with("invalid CDI device")), "{name}");
+        }
+        let gpus =
+            |word: &str| request(&StorageArgs { gpus: vec![word.to_owned()], ..StorageArgs::default() });
+        for (word, names) in [
+            ("all", &["nvidia.com/gpu=all"][..]),
+            ("0", &["nvidia.com/gpu=0"]),
+            ("0,GPU-1f", &["nvidia.com/gpu=0", "nvidia.com/gpu=GPU-1f"]),
+            ("device=1", &["nvidia.com/gpu=1"]),
+            ("\"device=0,1\"", &["nvidia.com/gpu=0", "nvidia.com/gpu=1"]),
+            ("count=all", &["nvidia.com/gpu=all"]),
+        ] {
+            assert_eq!(gpus(word).unwrap(), names, "{word}");
+        }
+        for word in ["device=", "count=2", "capabilities=gpu", "x=y", "a b"] {
+            assert!(gpus(word).is_err(), "{word}");
         }
     }
 }
