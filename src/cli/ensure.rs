@@ -165,6 +165,9 @@ fn pull_flags(args: &CreateArgs, child: &mut Command) {
             child.arg(flag).arg(path);
         }
     }
+    for key in &flags.decryption_key {
+        child.arg(format!("--decryption-key={key}"));
+    }
     if let Some(retry) = flags.retry {
         child.arg(format!("--retry={retry}"));
     }

@@ -1,6 +1,7 @@
 //! Putting the parts of damaged images right from what else the store has of them: for `system check`.
 
 use super::config::ImageConfig;
+use super::encryption::is_encrypted;
 use super::error::{LayerError, Result};
 use super::inflate::Inflated;
 use super::manifest::{DOCUMENT_MAX, Document, Manifest};
@@ -81,6 +82,8 @@ fn manifest_of(store: &Store, id: &ImageId) -> Result<Option<(Digest, Vec<u8>, M
         let Ok(bytes) = store.read_blob(&digest, MANIFEST_LIKELY) else { continue };
         if let Ok(Document::Manifest(manifest)) = Document::parse(&bytes, None)
             && manifest.config.digest == id.digest()
+            // What was served of an image that was decrypted is no manifest of what is here.
+            && !manifest.layers.iter().any(|layer| is_encrypted(&layer.media_type))
         {
             return Ok(Some((digest, bytes, *manifest)));
         }

@@ -7,6 +7,7 @@ use super::artifact::ArtifactError;
 use super::auth::{AuthError, KeyError};
 use super::decompress::DecompressError;
 use super::download::DownloadError;
+use super::encryption::EncryptionError;
 use super::manifest::ManifestError;
 use super::platform::Platform;
 use super::policy::PolicyError;
@@ -105,6 +106,17 @@ pub enum Error {
         /// What happened.
         source: LayerError,
     },
+    /// A layer cannot be decrypted.
+    #[error("decrypting layer {digest}")]
+    Decrypt {
+        /// The encrypted blob.
+        digest: Box<Digest>,
+        /// What happened.
+        source: EncryptionError,
+    },
+    /// Keys cannot be used, or a layer not be encrypted.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     /// None of several candidates could be pulled.
     #[error("{} errors occurred while pulling:{}", .0.len(), list(.0))]
     Several(Vec<Error>),
@@ -175,6 +187,9 @@ pub enum LayerError {
     /// The store refused it.
     #[error(transparent)]
     Store(#[from] store::Error),
+    /// It cannot be decrypted.
+    #[error(transparent)]
+    Encryption(#[from] EncryptionError),
     /// The blob in the store or archive cannot be read.
     #[error("reading the layer")]
     Read(#[source] std::io::Error),
@@ -200,6 +215,17 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         next = source.source();
     }
     text
+}
+
+impl LayerError {
+    /// The error of a whole image.
+    pub(super) fn of(self, digest: &Digest) -> Error {
+        let digest = Box::new(digest.clone());
+        match self {
+            Self::Encryption(source) => Error::Decrypt { digest, source },
+            source => Error::Layer { digest, source },
+        }
+    }
 }
 
 impl From<CandidateError> for Error {
@@ -240,8 +266,10 @@ impl Error {
             Self::Layer { source, .. } => match source {
                 LayerError::Store(error) => error.kind(),
                 LayerError::Decompress(_) => ErrorKind::InvalidInput,
+                LayerError::Encryption(error) => error.kind(),
                 LayerError::Read(_) | LayerError::Cancelled => ErrorKind::Internal,
             },
+            Self::Decrypt { source, .. } | Self::Encryption(source) => source.kind(),
             Self::Several(errors) => errors.last().map_or(ErrorKind::Internal, Self::kind),
             Self::Transport(_) => ErrorKind::Unsupported,
             Self::Archive { source, .. } => source.kind(),
@@ -261,6 +289,7 @@ impl Error {
             }
             Self::Policy(_) => Some("`image trust show` lists what the policy says".to_owned()),
             Self::Signature(error) => error.hint(),
+            Self::Decrypt { source, .. } | Self::Encryption(source) => source.hint(),
             Self::Several(errors) => errors.iter().find_map(Self::hint),
             _ => None,
         }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::encryption::DecryptionKeys;
 use super::platform::Platform;
 
 /// When a registry is asked at all.
@@ -95,6 +96,8 @@ pub struct PullRequest {
     pub platform: Option<Platform>,
     /// Every tag of the repository.
     pub all_tags: bool,
+    /// Keys for layers that are encrypted.
+    pub decryption: DecryptionKeys,
     /// How registries are talked to.
     pub registry: RegistryOptions,
 }

@@ -21,6 +21,7 @@ mod damaged;
 mod devices;
 mod disk_usage;
 mod doctor;
+mod encryption;
 mod events;
 mod faults;
 mod health;

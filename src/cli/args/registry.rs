@@ -7,7 +7,8 @@ use crate::cli::error::{CommandError, Result};
 use crate::cli::units;
 use crate::cli::values::go_bool;
 use crate::config::Config;
-use crate::image::{Credentials, Platform, RegistryOptions};
+use crate::image::encryption::DecryptionKeys;
+use crate::image::{Credentials, Error, Platform, RegistryOptions};
 
 /// How registries are reached.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -71,6 +72,15 @@ pub fn check_authfile(path: &std::path::Path) -> Result<()> {
     Err(CommandError::new(format!(
         "credential file is not accessible: faccessat {path}: no such file or directory"
     )))
+}
+
+/// `--decryption-key`, each with its passphrase.
+///
+/// # Errors
+/// On files that have no key.
+pub fn decryption_keys(texts: &[String]) -> Result<DecryptionKeys> {
+    let keys = DecryptionKeys::read(texts).map_err(Error::from);
+    keys.map_err(|error| CommandError::from(error).context("unable to obtain decryption config"))
 }
 
 /// `USERNAME:PASSWORD`.

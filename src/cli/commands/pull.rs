@@ -1,6 +1,6 @@
 //! `rbox pull`.
 
-use crate::cli::args::registry::{PlatformArgs, RegistryArgs};
+use crate::cli::args::registry::{PlatformArgs, RegistryArgs, decryption_keys};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::progress::PullProgress;
@@ -44,9 +44,6 @@ pub struct Args {
 
 /// Pulls each image and prints its id.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-    if !args.decryption_key.is_empty() {
-        return Err(CommandError::new("not supported yet: --decryption-key"));
-    }
     let policy: PullPolicy =
         args.policy.parse().map_err(|error: image::PullPolicyError| CommandError::new(error.to_string()))?;
     let mut request = PullRequest {
@@ -54,6 +51,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         policy,
         platform: args.platform.into_platform()?,
         all_tags: args.all_tags,
+        decryption: decryption_keys(&args.decryption_key)?,
         registry: args.registry.into_options(engine.config()?)?,
     };
     if args.quiet {

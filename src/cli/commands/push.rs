@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::events::Event;
 use crate::image::archive::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, Source, save};
 use crate::image::compress::Settings;
+use crate::image::encryption::EncryptionKeys;
 use crate::image::manifest::Family;
 use crate::image::push::{ListPushRequest, PushRequest, push, push_list};
 use crate::image::signature::Signing;
@@ -43,11 +44,11 @@ pub struct Args {
     /// This is a Docker specific option and is a NOOP
     #[arg(long)]
     disable_content_trust: bool,
-    /// Layers to encrypt, 0-indexed layer indices with support for negative indexing
-    #[arg(long, value_name = "ints", hide = true)]
-    encrypt_layer: Vec<String>,
+    /// Layers to encrypt, 0-indexed layer indices with support for negative indexing (e.g. 0 is the first layer, -1 is the last layer). If not defined, will encrypt all layers if encryption-key flag is specified
+    #[arg(long, value_name = "ints", value_delimiter = ',', allow_negative_numbers = true)]
+    encrypt_layer: Vec<i64>,
     /// Key with the encryption protocol to use to encrypt the image (e.g. jwe:/path/to/key.pem)
-    #[arg(long, value_name = "stringArray", hide = true)]
+    #[arg(long, value_name = "stringArray")]
     encryption_key: Vec<String>,
     /// Manifest type (oci, v2s2, or v2s1) to use in the destination (default is manifest type of source, with fallbacks)
     #[arg(long, short, value_name = "string")]
@@ -144,9 +145,13 @@ impl SigningArgs {
 
 /// Pushes the image.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-    if !args.encryption_key.is_empty() || !args.encrypt_layer.is_empty() {
-        return Err(CommandError::new("not supported yet: --encryption-key and --encrypt-layer"));
+    if args.encryption_key.is_empty() && !args.encrypt_layer.is_empty() {
+        let text = "unable to obtain encryption config: encryption keys are required for encrypting layers";
+        return Err(CommandError::new(text));
     }
+    let encryption = EncryptionKeys::read(&args.encryption_key, args.encrypt_layer).map_err(|error| {
+        CommandError::from(Error::from(error)).context("unable to obtain encryption config")
+    })?;
     let signing = args.signing.into_signing()?;
     let format = args.format.as_deref().map(parse_format).transpose()?.flatten();
     let (compression, recompress) = args.compression.into_settings(engine.config()?)?;
@@ -174,6 +179,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
                     compression,
                     recompress,
                     signing,
+                    encryption,
                     registry,
                 };
                 push_list(engine.images()?, &request, &mut progress)?
@@ -186,6 +192,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
                     compression,
                     recompress,
                     signing,
+                    encryption,
                     by_digest,
                     registry,
                 };
@@ -206,7 +213,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
                 (false, Source::Dir { .. }) => SaveLayers::Usual,
                 _ => SaveLayers::Compressed(compression, recompress),
             };
-            save(engine.images()?, to_files(image, files, format, layers)?, &mut progress)?
+            save(engine.images()?, to_files(image, files, format, (layers, encryption))?, &mut progress)?
         }
     };
     drop(progress);
@@ -232,7 +239,7 @@ fn to_files(
     record: ImageRecord,
     files: Source,
     family: Option<Family>,
-    layers: SaveLayers,
+    (layers, encryption): (SaveLayers, EncryptionKeys),
 ) -> Result<SaveRequest> {
     let full = |name: String| {
         let reference = Reference::parse(&name).map_err(|source| Error::Reference { text: name, source })?;
@@ -250,12 +257,10 @@ fn to_files(
         }
         (Source::Dir { path }, Some(Family::Docker)) => (SaveFormat::DockerDir, path, None),
         (Source::Dir { path }, None) => (SaveFormat::Dir, path, None),
-        (Source::Dir { .. }, Some(Family::Oci)) => {
-            return Err(CommandError::new("not supported yet: --format oci for dir:"));
-        }
+        (Source::Dir { path }, Some(Family::Oci)) => (SaveFormat::OciManifestDir, path, None),
     };
     let images = vec![SaveImage { record, names: names.into_iter().collect() }];
-    Ok(SaveRequest { images, format, layers, target: SaveTarget::Path(path) })
+    Ok(SaveRequest { images, format, layers, encryption, target: SaveTarget::Path(path) })
 }
 
 /// `--format` of documents; nothing keeps the image's own.

@@ -8,10 +8,13 @@ use bytes::Bytes;
 
 use super::files::Content;
 use super::podman::Rebuilt;
-use crate::image::error::{Error, LayerError, Result};
+use crate::image::error::{LayerError, Result};
+use crate::image::manifest::Descriptor;
 use crate::image::progress::{Event, Reporter};
 use crate::image::pull::Context;
 use crate::image::pull::layer::{Brought, Feed, LayerJob, Piece, bring};
+use crate::image::pull::sealed::{Sealed, unseal};
+use crate::store::Digest;
 
 const PIECE: usize = 256 << 10;
 /// Nothing waits for a network here: more than the processors only costs memory.
@@ -94,7 +97,7 @@ pub(super) fn bring_all(
                 Err(LayerError::Cancelled) if failure.is_some() => {}
                 Err(source) => {
                     stop.store(true, Ordering::Relaxed);
-                    failure.get_or_insert(Error::Layer { digest: Box::new(digest.clone()), source });
+                    failure.get_or_insert_with(|| source.of(digest));
                 }
             }
             if failure.is_none() && start() {
@@ -103,6 +106,24 @@ pub(super) fn bring_all(
         }
         failure.map_or(Ok(()), Err)
     })
+}
+
+/// Brings encrypted layers as plain blobs; returned is the descriptor of each, with the digest that it had.
+pub(super) fn unseal_all(
+    context: Context<'_>,
+    sealed: &[(Sealed, Supply)],
+    reporter: Reporter<'_>,
+) -> Result<Vec<(Digest, Descriptor)>> {
+    let mut plain = Vec::new();
+    for (sealed, supply) in sealed {
+        let digest = &sealed.blob.digest;
+        reporter.report(Event::BlobStarted { digest, size: Some(supply.size()), offset: 0 });
+        let mut feed = FromFile { supply: supply.clone(), input: None };
+        let brought = unseal(context.store, sealed, &AtomicBool::new(false), &mut feed);
+        plain.push((digest.clone(), brought.map_err(|error| error.of(digest))?));
+        reporter.report(Event::BlobDone(digest));
+    }
+    Ok(plain)
 }
 
 struct FromFile {

@@ -9,6 +9,7 @@ use super::files::Files;
 use super::layout::Failure;
 use super::{ArchiveError, Source, bring, dir, docker, layout, podman, spool};
 use crate::config::StorageHints;
+use crate::image::encryption::DecryptionKeys;
 use crate::image::error::{Error, Result};
 use crate::image::policy::{Demands, Policy};
 use crate::image::progress::{Event, Progress, Reporter};
@@ -75,13 +76,15 @@ pub fn load(context: Context<'_>, request: LoadRequest, progress: &mut dyn Progr
     let place = path.as_deref().unwrap_or(Path::new("-"));
     let demands = Policy::load(context.paths)?.check_path(transport, place)?;
     verify(&demands, place, transport == "dir", &found)?;
-    found.into_iter().map(|found| store(context, found, reporter)).collect()
+    let keys = DecryptionKeys::default();
+    found.into_iter().map(|found| store(context, found, &keys, reporter)).collect()
 }
 
 /// Loads what a name with a transport means.
 pub(crate) fn load_source(
     context: Context<'_>,
     source: &Source,
+    keys: &DecryptionKeys,
     reporter: Reporter<'_>,
 ) -> Result<Vec<ImageId>> {
     let path = source.path();
@@ -102,7 +105,7 @@ pub(crate) fn load_source(
     };
     let found = found.map_err(|failure| image_error(Some(path), failure))?;
     verify(&demands, path, matches!(source, Source::Dir { .. }), &found)?;
-    found.into_iter().map(|found| Ok(store(context, found, reporter)?.id)).collect()
+    found.into_iter().map(|found| Ok(store(context, found, keys, reporter)?.id)).collect()
 }
 
 /// Brings an image over from podman's store. It keeps its names there.
@@ -116,7 +119,7 @@ pub(crate) fn import_podman(
     let demands = Policy::load(context.paths)?.check_path("containers-storage", &root)?;
     let found = podman::image(&root, name).map_err(|failure| image_error(Some(&root), failure))?;
     verify(&demands, &root, false, std::slice::from_ref(&found))?;
-    Ok(vec![store(context, found, reporter)?.id])
+    Ok(vec![store(context, found, &DecryptionKeys::default(), reporter)?.id])
 }
 
 /// Checks the signatures of all images; only `dir:` folders have any.
@@ -193,9 +196,23 @@ fn transport_of(files: &Files) -> Result<&'static str, ArchiveError> {
 }
 
 /// Stores one image and gives it its names.
-fn store(context: Context<'_>, found: Found, reporter: Reporter<'_>) -> Result<Loaded> {
-    let Found { top, names, image: Packed { documents, contents } } = found;
+fn store(
+    context: Context<'_>,
+    found: Found,
+    keys: &DecryptionKeys,
+    reporter: Reporter<'_>,
+) -> Result<Loaded> {
+    let Found { top, names, image: Packed { mut documents, contents } } = found;
     reporter.report(Event::Source);
+    let sealed: Vec<_> = documents
+        .sealed(keys)?
+        .into_iter()
+        .map(|sealed| {
+            let at = documents.manifest.layers.iter().position(|layer| layer.digest == sealed.blob.digest);
+            (sealed, contents[at.expect("sealed layers are some of all")].clone())
+        })
+        .collect();
+    documents.unsealed(&bring::unseal_all(context, &sealed, reporter)?);
     let jobs = documents.layers()?;
     let with_content = |job: LayerJob| {
         let at = jobs.iter().position(|known| *known == job).expect("distinct jobs are some of all");

@@ -14,10 +14,11 @@ use super::layout::REF_NAME;
 use super::output::{FolderOutput, Output, PIECE, Problem, Saved, TarOutput, copy, plain};
 use super::spool;
 use crate::image::compress::{Settings, compress};
+use crate::image::encryption::{EncryptionError, EncryptionKeys, LayerCipher};
 use crate::image::error::{Error, Result};
 use crate::image::inflate::Inflated;
 use crate::image::manifest::{Descriptor, Family, media_type};
-use crate::image::outgoing::{Leaving, Outgoing, Wanted, missing, type_of};
+use crate::image::outgoing::{Leaving, Outgoing, Wanted, layer_type, missing, type_of};
 use crate::image::progress::{Event, Progress};
 use crate::image::pull::Context;
 use crate::kernel;
@@ -34,8 +35,10 @@ pub enum SaveFormat {
     OciDir,
     /// skopeo's `dir:` with a Docker manifest.
     DockerDir,
-    /// skopeo's `dir:` with the image's own manifest.
+    /// skopeo's `dir:` with the image's own manifest, or for what is encrypted, which only this has, one of OCI.
     Dir,
+    /// skopeo's `dir:` with an OCI manifest.
+    OciManifestDir,
 }
 
 impl std::str::FromStr for SaveFormat {
@@ -90,6 +93,8 @@ pub struct SaveRequest {
     pub format: SaveFormat,
     /// The layers.
     pub layers: SaveLayers,
+    /// Whom they are encrypted for.
+    pub encryption: EncryptionKeys,
     /// Where to.
     pub target: SaveTarget,
 }
@@ -108,16 +113,25 @@ pub fn save(context: Context<'_>, request: SaveRequest, progress: &mut dyn Progr
         images.push(Named { names: image.names, image: Outgoing::read(context.store, image.record)? });
     }
     progress.event(Event::Source);
-    let saver = Saver { context, images: &images, layers: request.layers };
-    let written = match (request.format, request.target) {
+    let format = match request.format {
+        format if request.encryption.is_empty() => format,
+        SaveFormat::DockerArchive | SaveFormat::DockerDir => {
+            return Err(Error::Options("images in Docker's formats cannot be encrypted: use an OCI format"));
+        }
+        SaveFormat::Dir => SaveFormat::OciManifestDir,
+        format => format,
+    };
+    let saver = Saver { context, images: &images, layers: request.layers, encryption: &request.encryption };
+    let written = match (format, request.target) {
         (SaveFormat::OciDir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::oci),
         (SaveFormat::DockerDir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::docker_dir),
         (SaveFormat::Dir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::dir),
-        (SaveFormat::OciDir | SaveFormat::DockerDir | SaveFormat::Dir, SaveTarget::File(_)) => {
-            return Err(Error::Options("a folder cannot be written to standard output: use -o"));
-        }
+        (SaveFormat::OciManifestDir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::oci_dir),
         (SaveFormat::DockerArchive, target) => saver.archive(target, progress, Saver::docker_archive),
         (SaveFormat::OciArchive, target) => saver.archive(target, progress, Saver::oci),
+        (_, SaveTarget::File(_)) => {
+            return Err(Error::Options("a folder cannot be written to standard output: use -o"));
+        }
     };
     written.map_err(|problem| match problem {
         Problem::Archive(error) => Error::Archive { path: shown, source: Box::new(error) },
@@ -136,6 +150,7 @@ struct Saver<'s> {
     context: Context<'s>,
     images: &'s [Named],
     layers: SaveLayers,
+    encryption: &'s EncryptionKeys,
 }
 
 /// Writes everything to an output in one of the formats.
@@ -231,6 +246,10 @@ impl<'s> Saver<'s> {
         self.dir_of(Family::Docker, out, progress)
     }
 
+    fn oci_dir(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved<Digest> {
+        self.dir_of(Family::Oci, out, progress)
+    }
+
     fn dir(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved<Digest> {
         self.dir_of(self.images[0].image.manifest.family, out, progress)
     }
@@ -265,19 +284,25 @@ impl<'s> Saver<'s> {
             (SaveLayers::Usual, None) => image.manifest.layers.iter().cloned().map(Leaving::AsIs).collect(),
             (SaveLayers::Plain, _) => return self.all_plain(image, name, out, progress),
         };
+        let chosen =
+            self.encryption.chosen(leaving.len()).map_err(|error| Problem::Image(Box::new(error.into())))?;
+        let leaving: Vec<(Leaving, bool)> = leaving.into_iter().zip(chosen).collect();
         let mut done: Vec<Descriptor> = Vec::new();
-        for (at, layer) in leaving.iter().enumerate() {
-            if let Some(known) = leaving[..at].iter().position(|other| other == layer) {
+        for (at, both @ (layer, is_encrypted)) in leaving.iter().enumerate() {
+            if let Some(known) = leaving[..at].iter().position(|other| other == both) {
                 done.push(done[known].clone());
                 continue;
             }
-            let (descriptor, mut file) = match layer {
+            let (mut descriptor, mut file) = match layer {
                 Leaving::AsIs(descriptor) => (descriptor.clone(), self.blob(image, &descriptor.digest)?),
                 Leaving::Encoded { blob, diff_id, settings } => {
                     progress.event(Event::BlobStarted { digest: diff_id, size: None, offset: 0 });
                     self.encode(image, blob, *settings)?
                 }
             };
+            if *is_encrypted {
+                (descriptor, file) = self.seal(&descriptor, &mut file)?;
+            }
             self.layer(&descriptor, &mut file, &name(&descriptor.digest), out, progress)?;
             done.push(descriptor);
         }
@@ -315,6 +340,28 @@ impl<'s> Saver<'s> {
         })?;
         file.rewind()?;
         Ok((Descriptor::new(type_of(settings.algorithm, Family::Oci), hasher.finish(), size), file))
+    }
+
+    /// Encrypts a layer into a file without a name.
+    fn seal(&self, plain: &Descriptor, input: &mut File) -> Saved<(Descriptor, File)> {
+        let failed = |error: EncryptionError| Problem::Image(Box::new(error.into()));
+        let cipher = LayerCipher::generate().map_err(failed)?;
+        let (mut stream, mut sum, mut hasher) = (cipher.stream(0), cipher.sum(), Hasher::sha256());
+        let mut file = spool::nameless(&spool::folder((self.context.config, self.context.env)))?;
+        copy(input, |piece| {
+            let mut piece = piece.to_vec();
+            stream.apply(&mut piece);
+            sum.update(&piece);
+            hasher.update(&piece);
+            Ok(file.write_all(&piece)?)
+        })?;
+        file.rewind()?;
+        let media_type = layer_type(&plain.media_type, Family::Oci).to_owned();
+        let plain = Descriptor { media_type, ..plain.clone() };
+        let encrypted = (hasher.finish(), plain.size);
+        let descriptor =
+            self.encryption.describe(&plain, &cipher, &sum.finish(), encrypted).map_err(failed)?;
+        Ok((descriptor, file))
     }
 
     /// Writes a layer as it is in `file`.

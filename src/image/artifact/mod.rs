@@ -10,6 +10,7 @@ mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -19,7 +20,8 @@ use serde::{Deserialize, Serialize};
 pub use add::AddRequest;
 pub use transfer::{PushRequest, pull, push};
 
-use super::manifest::{DOCUMENT_MAX, media_type, null_as_default};
+use super::encryption::{EncryptionError, Opened};
+use super::manifest::{DOCUMENT_MAX, Descriptor, media_type, null_as_default};
 use super::reference::Reference;
 use crate::config::{ErrorKind, Paths};
 use crate::kernel;
@@ -111,6 +113,15 @@ pub struct Blob {
     /// The type of the artifact that it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
+}
+
+impl Blob {
+    /// The same as images have it.
+    fn to_descriptor(&self) -> Descriptor {
+        let mut descriptor = Descriptor::new(&self.media_type, self.digest.clone(), self.size);
+        descriptor.annotations.clone_from(&self.annotations);
+        descriptor
+    }
 }
 
 /// The manifest of an artifact.
@@ -336,6 +347,43 @@ impl Artifacts {
         self.write_index(&index)?;
         self.sweep(&index)?;
         Ok(digest)
+    }
+
+    /// Removes what is left of something that failed. The caller has the lock.
+    fn sweep_all(&self) -> Result<()> {
+        self.sweep(&self.index()?)
+    }
+
+    /// Decrypts a blob that is here; the description becomes that of the plain one. What was changed since it was encrypted is
+    /// the inner error.
+    fn unseal(&self, blob: &mut Blob, opened: &Opened) -> Result<Result<(), EncryptionError>> {
+        let path = self.blob_path(&blob.digest);
+        let failed = |call| {
+            let path = path.clone();
+            move |error: std::io::Error| kernel::Error::path(call, &path, error)
+        };
+        let mut input = File::open(&path).map_err(failed("open"))?;
+        let (mut writer, mut sum, mut stream) =
+            (self.writer()?, opened.cipher.sum(), opened.cipher.stream(0));
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            let count = match input.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(failed("read")(error).into()),
+            };
+            sum.update(&buffer[..count]);
+            stream.apply(&mut buffer[..count]);
+            writer.write(&buffer[..count])?;
+        }
+        if !opened.cipher.verify(&opened.sum, sum) {
+            return Ok(Err(EncryptionError::Tampered));
+        }
+        (blob.digest, blob.size) = writer.finish()?;
+        blob.media_type.clone_from(&opened.plain.media_type);
+        blob.annotations.clone_from(&opened.plain.annotations);
+        Ok(Ok(()))
     }
 
     /// Removes blobs that nothing names. The caller has the lock.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{ArtifactError, ArtifactManifest, Artifacts, Blob};
+use crate::image::encryption::{DecryptionKeys, is_encrypted};
 use crate::image::error::{Error, Result};
 use crate::image::manifest::{DOCUMENT_MAX, Descriptor, Document, media_type};
 use crate::image::place::{Place, own_place, places};
@@ -36,14 +37,14 @@ pub struct PushRequest {
     pub registry: RegistryOptions,
 }
 
-/// Pulls an artifact; returns its digest.
+/// Pulls an artifact; returns its digest. With keys, files that are encrypted are decrypted; without, they stay as they are.
 ///
 /// # Errors
-/// When there is none, or the policy refuses it.
+/// When there is none, the policy refuses it, or none of the keys fits.
 pub fn pull(
     context: Context<'_>,
     name: &str,
-    options: &RegistryOptions,
+    (options, keys): (&RegistryOptions, &DecryptionKeys),
     progress: &mut dyn Progress,
 ) -> Result<Digest> {
     let reference = parse(name)?;
@@ -57,7 +58,8 @@ pub fn pull(
     let artifacts = Artifacts::of(context.paths);
     let fetch = |place: &Place| {
         let client = place.client(reporter).with_purpose(format!("initializing source docker://{reference}"));
-        let fetch = Fetch { context, client: &client, reporter, name: &reference, place, demands: &demands };
+        let (client, name_there, demands) = (&client, &reference, &demands);
+        let fetch = Fetch { context, client, reporter, name: name_there, place, demands, keys };
         block_on(fetch.run(&artifacts, name))?
     };
     for mirror in &places {
@@ -79,6 +81,7 @@ struct Fetch<'f> {
     name: &'f Reference,
     place: &'f Place,
     demands: &'f Demands,
+    keys: &'f DecryptionKeys,
 }
 
 impl Fetch<'_> {
@@ -94,17 +97,34 @@ impl Fetch<'_> {
         ) {
             return Err(refused().into());
         }
-        let manifest: ArtifactManifest = serde_json::from_slice(&served.bytes).map_err(|_| refused())?;
+        let mut manifest: ArtifactManifest = serde_json::from_slice(&served.bytes).map_err(|_| refused())?;
         place::verify(self.context.paths, self.client, self.name, remote, self.demands, &[&served.bytes])
             .await?;
+        let is_sealed = |layer: &Blob| !self.keys.is_empty() && is_encrypted(&layer.media_type);
+        let open = |layer: &Blob| {
+            let (digest, sealed) = (Box::new(layer.digest.clone()), is_sealed(layer));
+            let opened = sealed.then(|| self.keys.open(&layer.to_descriptor()));
+            opened.transpose().map_err(|source| Error::Decrypt { digest, source })
+        };
+        let opened: Vec<_> = manifest.layers.iter().map(open).collect::<Result<_>>()?;
         let _lock = artifacts.lock()?;
-        for layer in &manifest.layers {
+        for (layer, opened) in manifest.layers.iter_mut().zip(&opened) {
             self.blob(artifacts, layer).await?;
+            if let Some(opened) = opened
+                && let Err(error) = artifacts.unseal(layer, opened)?
+            {
+                artifacts.sweep_all()?;
+                return Err(Error::Decrypt { digest: Box::new(layer.digest.clone()), source: error });
+            }
         }
+        let bytes = match opened.iter().any(Option::is_some) {
+            true => serde_json::to_vec(&manifest).expect("a manifest serialises"),
+            false => served.bytes,
+        };
         self.reporter.report(Event::Config(&manifest.config.digest));
         self.blob(artifacts, &manifest.config).await?;
         self.reporter.report(Event::Manifest);
-        Ok(artifacts.put(name, &served.bytes, &manifest.artifact_type)?)
+        Ok(artifacts.put(name, &bytes, &manifest.artifact_type)?)
     }
 
     async fn blob(&self, artifacts: &Artifacts, blob: &Blob) -> Result<()> {

@@ -151,11 +151,11 @@ fn is_wrong_content(error: &LayerError) -> bool {
             error,
             store::Error::Mismatch { .. } | store::Error::Archive(_) | store::Error::Entry { .. }
         ),
-        LayerError::Read(_) | LayerError::Cancelled => false,
+        LayerError::Encryption(_) | LayerError::Read(_) | LayerError::Cancelled => false,
     }
 }
 
-fn poll<T>(
+pub(super) fn poll<T>(
     stop: &AtomicBool,
     mut attempt: impl FnMut() -> store::Result<Option<T>>,
 ) -> Result<T, LayerError> {

@@ -10,6 +10,7 @@ pub(in crate::image) mod pipe;
 mod policy;
 mod registry;
 mod resolve;
+pub(crate) mod sealed;
 pub(crate) mod write;
 
 pub use policy::pull;

@@ -7,15 +7,17 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::Scope;
 
-use futures_util::stream::{self, TryStreamExt as _};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use tokio::sync::{mpsc, oneshot};
 
 use super::layer::{self, Brought, Feed, LayerJob, Piece};
+use super::sealed::{self, Sealed};
 use crate::image::error::{Error, LayerError};
+use crate::image::manifest::Descriptor;
 use crate::image::progress::{Event, Reporter};
 use crate::image::reference::Reference;
 use crate::image::registry::{BlobPiece, Client, RegistryError};
-use crate::store::{Store, UnpackOptions};
+use crate::store::{Digest, Store, UnpackOptions};
 
 /// Network reads that wait for the worker of a layer.
 const PIECES: usize = 8;
@@ -33,7 +35,7 @@ pub(super) struct Transfer<'scope, 'env> {
     pub(super) stop: &'scope AtomicBool,
 }
 
-impl Transfer<'_, '_> {
+impl<'scope> Transfer<'scope, '_> {
     /// Brings all layers.
     pub(super) async fn run(
         self,
@@ -58,34 +60,65 @@ impl Transfer<'_, '_> {
         reporter: Reporter<'_>,
         job: &LayerJob,
     ) -> Result<(), Error> {
+        let Self { store, options, stop, .. } = self;
+        let worker_job = job.clone();
+        let work = move |feed: &mut dyn Feed| layer::bring(store, &worker_job, options, stop, feed);
+        let digest = &job.descriptor.digest;
+        match self.worker(client, reference, reporter, &job.descriptor, work).await? {
+            Brought::Present => reporter.report(Event::BlobSkipped(digest)),
+            Brought::Unpacked => reporter.report(Event::BlobDone(digest)),
+        }
+        Ok(())
+    }
+
+    /// Brings encrypted layers as plain blobs; returned is the descriptor of each, with the digest that it had.
+    pub(super) async fn unseal(
+        self,
+        client: &Client<'_>,
+        reference: &Reference,
+        reporter: Reporter<'_>,
+        sealed: Vec<Sealed>,
+    ) -> Result<Vec<(Digest, Descriptor)>, Error> {
+        let Self { store, stop, .. } = self;
+        let one = async |sealed: Sealed| {
+            let blob = sealed.blob.clone();
+            let work = move |feed: &mut dyn Feed| sealed::unseal(store, &sealed, stop, feed);
+            let plain = self.worker(client, reference, reporter, &blob, work).await?;
+            reporter.report(Event::BlobDone(&blob.digest));
+            Ok((blob.digest, plain))
+        };
+        let outcome = stream::iter(sealed.into_iter().map(one)).buffered(self.parallel).try_collect().await;
+        if outcome.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    /// Does the work for a blob on a thread of its own, and streams what it asks for.
+    async fn worker<T: Send + 'scope>(
+        self,
+        client: &Client<'_>,
+        reference: &Reference,
+        reporter: Reporter<'_>,
+        blob: &Descriptor,
+        work: impl FnOnce(&mut dyn Feed) -> Result<T, LayerError> + Send + 'scope,
+    ) -> Result<T, Error> {
         let (start_sender, starts) = mpsc::channel(1);
         let (pieces, piece_receiver) = mpsc::channel(PIECES);
         let (result_sender, result) = oneshot::channel();
-        let worker_job = job.clone();
-        let Self { store, options, stop, .. } = self;
         self.scope.spawn(move || {
             let mut feed = Channels { starts: start_sender, pieces: piece_receiver };
-            let brought = layer::bring(store, &worker_job, options, stop, &mut feed);
             // Nobody waits any more when the pull was given up.
-            let _ = result_sender.send(brought);
+            let _ = result_sender.send(work(&mut feed));
         });
-        let served = serve(client, reporter, job, starts, pieces).await;
+        let served = serve(client, reporter, blob, starts, pieces).await;
         // The channels are closed by now, so that the worker ends in any case.
-        let brought = result.await.unwrap_or(Err(LayerError::Cancelled));
-        let digest = &job.descriptor.digest;
-        match (served, brought) {
+        let done = result.await.unwrap_or(Err(LayerError::Cancelled));
+        match (served, done) {
             (Err(error), _) => {
                 Err(Error::Source { reference: Box::new(reference.clone()), source: Box::new(error) })
             }
-            (Ok(()), Err(source)) => Err(Error::Layer { digest: Box::new(digest.clone()), source }),
-            (Ok(()), Ok(Brought::Present)) => {
-                reporter.report(Event::BlobSkipped(digest));
-                Ok(())
-            }
-            (Ok(()), Ok(Brought::Unpacked)) => {
-                reporter.report(Event::BlobDone(digest));
-                Ok(())
-            }
+            (Ok(()), done) => done.map_err(|error| error.of(&blob.digest)),
         }
     }
 }
@@ -94,14 +127,14 @@ impl Transfer<'_, '_> {
 async fn serve(
     client: &Client<'_>,
     reporter: Reporter<'_>,
-    job: &LayerJob,
+    blob: &Descriptor,
     mut starts: mpsc::Receiver<u64>,
     pieces: mpsc::Sender<Piece>,
 ) -> Result<(), RegistryError> {
-    let digest = &job.descriptor.digest;
+    let digest = &blob.digest;
     while let Some(offset) = starts.recv().await {
-        reporter.report(Event::BlobStarted { digest, size: Some(job.descriptor.size), offset });
-        let mut stream = client.blob(&job.descriptor, offset);
+        reporter.report(Event::BlobStarted { digest, size: Some(blob.size), offset });
+        let mut stream = client.blob(blob, offset);
         loop {
             let piece = match stream.next().await? {
                 BlobPiece::Data(bytes) => {

@@ -38,7 +38,9 @@ pub fn pull(
         Named::Storage { root, name } => {
             crate::image::archive::import_podman(context, root.as_deref(), &name, reporter)
         }
-        Named::File(source) => crate::image::archive::load_source(context, &source, reporter),
+        Named::File(source) => {
+            crate::image::archive::load_source(context, &source, &request.decryption, reporter)
+        }
     }
 }
 
@@ -131,8 +133,8 @@ impl Pull<'_, '_> {
             ids.push(fetched.id);
             Ok(())
         };
-        let platform = self.request.platform.as_ref();
-        fetch_all_tags(self.context, &reference, &place, (platform, &policy), self.reporter, &mut keep)?;
+        let request = (self.request, &policy);
+        fetch_all_tags(self.context, &reference, &place, request, self.reporter, &mut keep)?;
         Ok(ids)
     }
 
@@ -141,7 +143,9 @@ impl Pull<'_, '_> {
         let demands = Policy::load(self.context.paths)?.check(reference)?;
         let known = self.known(reference)?;
         let known = known.as_ref().map(|(id, digest)| Known { id, digest, quietly });
-        let wanted = Wanted { platform: self.request.platform.as_ref(), demands: &demands, known };
+        let request = self.request;
+        let (platform, keys) = (request.platform.as_ref(), &request.decryption);
+        let wanted = Wanted { platform, demands: &demands, keys, known };
         let mut places = self.places(reference)?;
         let own = places.pop().expect("there is at least one place");
         for mirror in &places {

@@ -7,6 +7,7 @@ use super::Context;
 use super::network::Transfer;
 use super::write::{Documents, distinct};
 use crate::image::config::ImageConfig;
+use crate::image::encryption::DecryptionKeys;
 use crate::image::error::{Error, Refusal, Result};
 use crate::image::manifest::{DOCUMENT_MAX, Descriptor, Document, Manifest, media_type};
 use crate::image::place::Place;
@@ -15,6 +16,7 @@ use crate::image::policy::{Demands, Policy};
 use crate::image::progress::{Event, Reporter};
 use crate::image::reference::Reference;
 use crate::image::registry::{Client, RegistryError, Served, block_on};
+use crate::image::request::PullRequest;
 use crate::image::signature::place;
 use crate::store::{Digest, ImageId};
 
@@ -35,6 +37,8 @@ pub(super) struct Fetch<'f, 'scope, 'env> {
     pub(super) platform: Option<&'f Platform>,
     /// What signatures must prove.
     pub(super) demands: &'f Demands,
+    /// For layers that are encrypted.
+    pub(super) keys: &'f DecryptionKeys,
     /// Where the workers of layers run.
     pub(super) scope: &'scope Scope<'scope, 'env>,
     /// Ends the workers.
@@ -58,7 +62,7 @@ pub(super) struct Fetched {
     pub(super) digest: Digest,
 }
 
-impl Fetch<'_, '_, '_> {
+impl<'scope, 'env> Fetch<'_, 'scope, 'env> {
     /// Fetches manifest, config and layers, and writes the record. `known` is what the name led to before and is
     /// here: if it still does, nothing is fetched.
     pub(super) async fn run(&self, known: Option<Known<'_>>) -> Result<Fetched> {
@@ -90,7 +94,7 @@ impl Fetch<'_, '_, '_> {
         place::verify(paths, self.client, self.name, self.remote, self.demands, &documents).await?;
         let config_bytes = self.blob_or_local(&manifest.config).await?;
         let config = ImageConfig::parse(&config_bytes).map_err(|error| self.refuse(error.into()))?;
-        let documents = Documents {
+        let mut documents = Documents {
             image: self.name.to_string(),
             manifest_bytes: served.bytes,
             manifest_digest: served.digest,
@@ -99,7 +103,11 @@ impl Fetch<'_, '_, '_> {
             config_bytes,
             config,
         };
-        self.layers(&documents).await?;
+        let sealed = documents.sealed(self.keys)?;
+        let plain = self.transfer().unseal(self.client, self.name, self.reporter, sealed).await?;
+        documents.unsealed(&plain);
+        let jobs = distinct(&documents.layers()?);
+        self.transfer().run(self.client, self.name, self.reporter, &jobs).await?;
         self.warn_of_platform(&documents.config);
         self.reporter.report(Event::Config(&documents.manifest.config.digest));
         self.reporter.report(Event::Manifest);
@@ -181,16 +189,14 @@ impl Fetch<'_, '_, '_> {
         self.client.document(descriptor).await.map_err(|error| self.source(error))
     }
 
-    async fn layers(&self, documents: &Documents) -> Result<()> {
-        let jobs = distinct(&documents.layers()?);
-        let transfer = Transfer {
+    fn transfer(&self) -> Transfer<'scope, 'env> {
+        Transfer {
             store: self.context.store,
             options: self.context.unpack,
             parallel: self.context.parallel(),
             scope: self.scope,
             stop: self.stop,
-        };
-        transfer.run(self.client, self.name, self.reporter, &jobs).await
+        }
     }
 
     fn warn_of_platform(&self, config: &ImageConfig) {
@@ -218,6 +224,8 @@ pub(super) struct Wanted<'w> {
     pub(super) platform: Option<&'w Platform>,
     /// What signatures must prove.
     pub(super) demands: &'w Demands,
+    /// For layers that are encrypted.
+    pub(super) keys: &'w DecryptionKeys,
     /// What the name led to before and is here.
     pub(super) known: Option<Known<'w>>,
 }
@@ -241,6 +249,7 @@ pub(super) fn fetch(
             remote: &place.remote,
             platform: wanted.platform,
             demands: wanted.demands,
+            keys: wanted.keys,
             scope,
             stop: &stop,
         };
@@ -253,10 +262,11 @@ pub(super) fn fetch_all_tags(
     context: Context<'_>,
     name: &Reference,
     place: &Place,
-    (platform, policy): (Option<&Platform>, &Policy),
+    request: (&PullRequest, &Policy),
     reporter: Reporter<'_>,
     keep: &mut dyn FnMut(&Reference, Fetched) -> Result<()>,
 ) -> Result<()> {
+    let (request, policy) = request;
     let stop = AtomicBool::new(false);
     let client = place.client(reporter).with_purpose(format!("initializing source docker://{name}"));
     let failed = |source| Error::Source { reference: Box::new(name.clone()), source: Box::new(source) };
@@ -278,8 +288,9 @@ pub(super) fn fetch_all_tags(
                     reporter,
                     name: &name,
                     remote: &remote,
-                    platform,
+                    platform: request.platform.as_ref(),
                     demands: &demands,
+                    keys: &request.decryption,
                     scope,
                     stop: &stop,
                 };

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::network::{Written, sign};
 use super::{PushRequest, push};
 use crate::image::compress::Settings;
+use crate::image::encryption::EncryptionKeys;
 use crate::image::error::{Error, Result};
 use crate::image::list;
 use crate::image::manifest::{Family, Index};
@@ -40,6 +41,8 @@ pub struct ListPushRequest {
     pub recompress: bool,
     /// Who signs the images and the list.
     pub signing: Signing,
+    /// Whom layers of the images are encrypted for.
+    pub encryption: EncryptionKeys,
     /// How the registry is talked to.
     pub registry: RegistryOptions,
 }
@@ -65,6 +68,7 @@ pub fn push_list(
                 recompress: request.recompress,
                 by_digest: true,
                 signing: request.signing.clone(),
+                encryption: request.encryption.clone(),
                 registry: request.registry.clone(),
             };
             let pushed = push(context, &part, progress)?;

@@ -14,6 +14,7 @@ pub(crate) use network::{Written, sign};
 use std::cell::RefCell;
 
 use super::compress::Settings;
+use super::encryption::EncryptionKeys;
 use super::error::{Error, Result};
 use super::manifest::{Descriptor, Family};
 use super::outgoing::{Outgoing, Wanted};
@@ -41,6 +42,8 @@ pub struct PushRequest {
     pub recompress: bool,
     /// Who signs it.
     pub signing: Signing,
+    /// Whom layers are encrypted for.
+    pub encryption: EncryptionKeys,
     /// Under its digest, and not under the tag of the destination: as a part of a list.
     pub by_digest: bool,
     /// How the registry is talked to.
@@ -82,6 +85,7 @@ pub fn push(context: Context<'_>, request: &PushRequest, progress: &mut dyn Prog
             wanted,
             by_digest: request.by_digest,
             signers: &signers,
+            encryption: &request.encryption,
         },
         reporter,
     )
@@ -91,6 +95,10 @@ pub fn push(context: Context<'_>, request: &PushRequest, progress: &mut dyn Prog
 fn family(image: &Outgoing, request: &PushRequest, wanted: Wanted) -> Result<Family> {
     let needs_oci = image.needs_oci(wanted);
     match request.format {
+        Some(Family::Docker) if !request.encryption.is_empty() => Err(Error::Options(
+            "encryption required together with format v2s2, which does not support encryption: use `--format oci`",
+        )),
+        None if !request.encryption.is_empty() => Ok(Family::Oci),
         Some(Family::Docker) if needs_oci => Err(Error::Options(
             "zstd layers need the OCI format: push with `--format oci`, or compress with gzip",
         )),

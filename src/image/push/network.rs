@@ -1,18 +1,19 @@
 //! An image to one place of a registry.
 
 use std::cell::OnceCell;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Scope;
 
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::Pushed;
-use super::layer::{Encoded, Stored};
+use super::layer::{Coded, Coding, Encoded, Stored};
 use crate::image::compress::Settings;
+use crate::image::encryption::{EncryptionKeys, LayerCipher};
 use crate::image::error::{Error, Result};
 use crate::image::manifest::{Descriptor, Family};
-use crate::image::outgoing::{Leaving, Outgoing, Wanted, method, missing, type_of};
+use crate::image::outgoing::{Leaving, Outgoing, Wanted, layer_type, method, missing, type_of};
 use crate::image::place::Place;
 use crate::image::progress::{Event, Reporter};
 use crate::image::pull::Context;
@@ -35,6 +36,7 @@ pub(super) struct Target<'t> {
     pub(super) wanted: Wanted,
     pub(super) by_digest: bool,
     pub(super) signers: &'t [Signer],
+    pub(super) encryption: &'t EncryptionKeys,
 }
 
 /// Pushes `image`.
@@ -115,18 +117,22 @@ impl Upload<'_, '_, '_> {
     async fn run(&self, parallel: usize) -> Result<Pushed> {
         self.reporter.report(Event::Source);
         let leaving = self.image.leaving(self.target.wanted);
+        let chosen = self.target.encryption.chosen(leaving.len())?;
+        let leaving: Vec<(Leaving, bool)> = leaving.into_iter().zip(chosen).collect();
         // A layer that the image has twice is sent once.
-        let mut distinct: Vec<&Leaving> = Vec::new();
+        let mut distinct: Vec<&(Leaving, bool)> = Vec::new();
         for layer in &leaving {
             if !distinct.contains(&layer) {
                 distinct.push(layer);
             }
         }
-        let sent: Vec<Descriptor> = stream::iter(distinct.iter().map(|layer| self.layer(layer)))
-            .buffered(parallel)
-            .try_collect()
-            .await?;
-        let of = |layer: &Leaving| {
+        let send = async |(layer, is_encrypted): &(Leaving, bool)| match is_encrypted {
+            true => self.sealed(layer).await,
+            false => self.layer(layer).await,
+        };
+        let sent: Vec<Descriptor> =
+            stream::iter(distinct.iter().map(|layer| send(layer))).buffered(parallel).try_collect().await?;
+        let of = |layer: &(Leaving, bool)| {
             let at = distinct.iter().position(|other| *other == layer).expect("each layer is one of them");
             sent[at].clone()
         };
@@ -190,19 +196,45 @@ impl Upload<'_, '_, '_> {
                 return Ok(described(known.digest, known.size));
             }
         }
-        self.reporter.report(Event::BlobStarted { digest: diff_id, size: None, offset: 0 });
+        let coding = Coding { settings: Some(settings), cipher: None };
+        let Coded { digest, size, .. } = self.send(blob, diff_id, coding).await?;
+        self.remember(diff_id, Variant { method, digest: digest.clone(), size, repositories });
+        Ok(described(digest, size))
+    }
+
+    /// Encrypts a layer on its way. Nobody has it yet: each time the key is another one.
+    async fn sealed(&self, layer: &Leaving) -> Result<Descriptor> {
+        let cipher = LayerCipher::generate()?;
+        let (plain, blob, settings) = match layer {
+            Leaving::AsIs(descriptor) => (descriptor.clone(), &descriptor.digest, None),
+            Leaving::Encoded { blob, diff_id, settings } => {
+                let media_type = type_of(settings.algorithm, self.target.family);
+                (Descriptor::new(media_type, diff_id.clone(), 0), blob, Some(*settings))
+            }
+        };
+        let coding = Coding { settings, cipher: Some(cipher.clone()) };
+        let Coded { digest, size, sealed } = self.send(blob, &plain.digest, coding).await?;
+        let (plain_digest, sum) = sealed.expect("it was encrypted");
+        let media_type = layer_type(&plain.media_type, self.target.family).to_owned();
+        let plain = Descriptor { digest: plain_digest, media_type, ..plain };
+        Ok(self.target.encryption.describe(&plain, &cipher, &sum, (digest, size))?)
+    }
+
+    /// Sends a blob coded anew.
+    async fn send(&self, blob: &Digest, shown: &Digest, coding: Coding) -> Result<Coded> {
+        self.reporter.report(Event::BlobStarted { digest: shown, size: None, offset: 0 });
         let payload = Encoded {
             file: Arc::new(self.open(blob)?),
-            diff_id: diff_id.clone(),
-            settings,
+            shown: shown.clone(),
+            coding,
             reporter: self.reporter,
             scope: self.scope,
             result: Arc::new(Mutex::new(None)),
         };
-        let (digest, size) = self.client.upload(&payload).await.map_err(|error| self.failed(error))?;
-        self.reporter.report(Event::BlobDone(diff_id));
-        self.remember(diff_id, Variant { method, digest: digest.clone(), size, repositories });
-        Ok(described(digest, size))
+        self.client.upload(&payload).await.map_err(|error| self.failed(error))?;
+        self.reporter.report(Event::BlobDone(shown));
+        let coded = payload.result.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Ok(coded.expect("an upload ends when all of it was coded"))
     }
 
     fn remember(&self, diff_id: &Digest, variant: Variant) {

@@ -2,8 +2,8 @@
 
 use ring::signature::{self as ring_signature, UnparsedPublicKey, VerificationAlgorithm};
 
-use super::der::{BIT_STRING, Der, OID, SEQUENCE};
-use super::pem;
+use crate::image::der::{BIT_STRING, Der, OID, SEQUENCE};
+use crate::image::pem;
 
 const RSA_ENCRYPTION: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
 const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];

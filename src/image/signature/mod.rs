@@ -8,13 +8,11 @@
 //! What a signature says is read only after it was verified. The mathematics are ring's and webpki's.
 
 mod certificate;
-mod der;
 mod identity;
 mod image;
 mod key;
 mod openpgp;
 mod payload;
-mod pem;
 pub(crate) mod place;
 mod private_key;
 mod registries_d;

@@ -10,7 +10,7 @@ use ring::signature::{
 };
 use serde::Deserialize;
 
-use super::pem;
+use crate::image::pem;
 
 const LABELS: [&str; 2] = ["ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY"];
 /// 128 * N * r bytes are needed: 256 MiB.

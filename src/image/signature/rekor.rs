@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::key::PublicKey;
-use super::pem;
+use crate::image::pem;
 use crate::store::Digest;
 
 #[derive(Deserialize)]

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use super::certificate::{self, Expected};
 use super::key::PublicKey;
 use super::payload::{Format, Payload};
-use super::{pem, rekor};
+use super::rekor;
+use crate::image::pem;
 
 /// The type of a signature's payload.
 pub(crate) const PAYLOAD_TYPE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";

@@ -60,12 +60,11 @@ fn conflicts(args: &CreateArgs) -> Result<()> {
 }
 
 fn unsupported(args: &CreateArgs) -> Option<&'static str> {
-    let (storage, image, network) = (&args.storage, &args.image, &args.network);
+    let (storage, network) = (&args.storage, &args.network);
     let policy = args.security.seccomp_policy.as_deref();
     let table = [
         ("--secret", !storage.secret.is_empty()),
         ("--storage-opt", !storage.storage_opt.is_empty()),
-        ("--decryption-key", !image.decryption_key.is_empty()),
         ("--ip", network.ip.is_some()),
         ("--ip6", network.ip6.is_some()),
         ("--mac-address", network.mac_address.is_some()),

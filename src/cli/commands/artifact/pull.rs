@@ -1,7 +1,7 @@
 //! `rbox artifact pull`.
 
-use crate::cli::args::registry::RegistryArgs;
-use crate::cli::error::{CommandError, Result};
+use crate::cli::args::registry::{RegistryArgs, decryption_keys};
+use crate::cli::error::Result;
 use crate::cli::exit::ExitStatus;
 use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
@@ -30,14 +30,12 @@ pub struct Args {
 /// # Errors
 /// When it cannot be had.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-    if !args.decryption_key.is_empty() {
-        return Err(CommandError::new("not supported yet: --decryption-key for artifacts"));
-    }
+    let keys = decryption_keys(&args.decryption_key)?;
     let options = args.registry.into_options(engine.config()?)?;
     if args.quiet {
         ui.set_quiet(true);
     }
     let mut progress = PullProgress::new(ui);
-    pull(engine.images()?, &args.artifact, &options, &mut progress)?;
+    pull(engine.images()?, &args.artifact, (&options, &keys), &mut progress)?;
     Ok(ExitStatus::SUCCESS)
 }

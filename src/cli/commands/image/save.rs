@@ -14,6 +14,7 @@ use crate::events::Event;
 use crate::image::Reference;
 use crate::image::archive::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, save};
 use crate::image::compress::Settings;
+use crate::image::encryption::EncryptionKeys;
 use crate::store::Store;
 
 /// Save image(s) to an archive
@@ -85,7 +86,8 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         (false, true) => SaveLayers::Compressed(Settings::DEFAULT, false),
         (false, false) => SaveLayers::Usual,
     };
-    save(engine.images()?, SaveRequest { images, format, layers, target }, &mut progress)?;
+    let encryption = EncryptionKeys::default();
+    save(engine.images()?, SaveRequest { images, format, layers, encryption, target }, &mut progress)?;
     engine.events()?.emit(&events);
     Ok(ExitStatus::SUCCESS)
 }

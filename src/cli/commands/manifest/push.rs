@@ -13,6 +13,7 @@ use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::cli::values::go_bool;
 use crate::engine::Engine;
+use crate::image::encryption::EncryptionKeys;
 use crate::image::push::{ListPushRequest, push_list};
 use crate::image::transport::Transport;
 use crate::image::{Error, Reference};
@@ -94,8 +95,17 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let digest = {
         let mut progress = PullProgress::new(ui);
         let all = args.all;
-        let request =
-            ListPushRequest { list, destination, all, format, compression, recompress, signing, registry };
+        let request = ListPushRequest {
+            list,
+            destination,
+            all,
+            format,
+            compression,
+            recompress,
+            signing,
+            encryption: EncryptionKeys::default(),
+            registry,
+        };
         push_list(engine.images()?, &request, &mut progress)?
     };
     if let Some(path) = args.digestfile {

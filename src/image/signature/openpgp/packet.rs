@@ -3,7 +3,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::Problem;
-use crate::image::signature::pem::Block;
+use crate::image::pem::Block;
 
 /// The most that a message is after decompression; what is signed has a few hundred bytes.
 const MESSAGE_MAX: usize = 4 << 20;
@@ -147,7 +147,7 @@ pub(super) fn dearmor(bytes: &[u8]) -> Result<Vec<u8>, Problem> {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('=')).collect();
     let blocks =
-        crate::image::signature::pem::blocks(lines.join("\n").as_bytes()).ok_or(Problem::Malformed)?;
+        crate::image::pem::blocks(lines.join("\n").as_bytes()).ok_or(Problem::Malformed)?;
     let keys = blocks.into_iter().filter(|Block { label, .. }| label == "PGP PUBLIC KEY BLOCK");
     Ok(keys.flat_map(|block| block.bytes).collect())
 }

@@ -2,20 +2,21 @@
 
 /// The rest of a run of values.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Der<'a>(pub(super) &'a [u8]);
+pub(in crate::image) struct Der<'a>(pub(super) &'a [u8]);
 
-pub(super) const BIT_STRING: u8 = 0x03;
-pub(super) const OCTET_STRING: u8 = 0x04;
-pub(super) const OID: u8 = 0x06;
-pub(super) const UTF8_STRING: u8 = 0x0c;
-pub(super) const SEQUENCE: u8 = 0x30;
+pub(in crate::image) const INTEGER: u8 = 0x02;
+pub(in crate::image) const BIT_STRING: u8 = 0x03;
+pub(in crate::image) const OCTET_STRING: u8 = 0x04;
+pub(in crate::image) const OID: u8 = 0x06;
+pub(in crate::image) const UTF8_STRING: u8 = 0x0c;
+pub(in crate::image) const SEQUENCE: u8 = 0x30;
 /// `[0]` and `[3]`, constructed.
-pub(super) const CONTEXT_0: u8 = 0xa0;
-pub(super) const CONTEXT_3: u8 = 0xa3;
+pub(in crate::image) const CONTEXT_0: u8 = 0xa0;
+pub(in crate::image) const CONTEXT_3: u8 = 0xa3;
 
 impl<'a> Der<'a> {
     /// The next value with its tag; nothing at the end and where it is malformed.
-    pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(in crate::image) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (length, rest) = match first {
@@ -32,13 +33,23 @@ impl<'a> Der<'a> {
     }
 
     /// The next value, which must have that tag.
-    pub(super) fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(in crate::image) fn expect(&mut self, tag: u8) -> Option<&'a [u8]> {
         let (actual, value) = self.next()?;
         (actual == tag).then_some(value)
     }
 
+    /// The next value, which must be a number that is not negative: its bytes without zeros in front.
+    pub(in crate::image) fn number(&mut self) -> Option<&'a [u8]> {
+        let bytes = self.expect(INTEGER)?;
+        if bytes.first().is_none_or(|first| first & 0x80 != 0) {
+            return None;
+        }
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        Some(&bytes[zeros..])
+    }
+
     /// The next value, if it has that tag.
-    pub(super) fn optional(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(in crate::image) fn optional(&mut self, tag: u8) -> Option<&'a [u8]> {
         if self.0.first() == Some(&tag) { self.expect(tag) } else { None }
     }
 }
@@ -54,6 +65,9 @@ mod tests {
         assert_eq!(der.expect(SEQUENCE), Some(&[2, 1, 5][..]));
         assert_eq!(der.expect(OCTET_STRING), Some(&[9][..]));
         assert_eq!(der.next(), None);
+        assert_eq!(Der(&[2, 2, 0, 0x80]).number(), Some(&[0x80][..]));
+        assert_eq!(Der(&[2, 1, 0]).number(), Some(&[][..]));
+        assert_eq!(Der(&[2, 1, 0x80]).number(), None);
         for broken in [&[2][..], &[2, 5, 1], &[2, 0x80, 0], &[2, 0x84, 0, 0, 0, 0], &[2, 0x82, 1]] {
             assert_eq!(Der(broken).next(), None, "{broken:?}");
         }

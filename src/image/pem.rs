@@ -5,15 +5,17 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 /// One block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Block {
+pub(in crate::image) struct Block {
     /// What the lines around it say that it is.
-    pub(super) label: String,
+    pub(in crate::image) label: String,
+    /// Headers before them, as old encrypted keys have.
+    pub(in crate::image) headers: Vec<(String, String)>,
     /// Its bytes.
-    pub(super) bytes: Vec<u8>,
+    pub(in crate::image) bytes: Vec<u8>,
 }
 
 /// All blocks of a text, in their order; nothing where one is malformed.
-pub(super) fn blocks(text: &[u8]) -> Option<Vec<Block>> {
+pub(in crate::image) fn blocks(text: &[u8]) -> Option<Vec<Block>> {
     let text = std::str::from_utf8(text).ok()?;
     let mut found = Vec::new();
     let mut lines = text.lines().map(str::trim_end);
@@ -22,22 +24,23 @@ pub(super) fn blocks(text: &[u8]) -> Option<Vec<Block>> {
             continue;
         };
         let end = format!("-----END {label}-----");
-        let mut body = String::new();
+        let (mut body, mut headers) = (String::new(), Vec::new());
         loop {
             match lines.next()? {
                 line if line == end => break,
-                // A header, as encrypted keys have.
-                line if line.contains(':') => {}
-                line => body.push_str(line.trim()),
+                line => match line.split_once(':') {
+                    Some((name, value)) => headers.push((name.to_owned(), value.trim().to_owned())),
+                    None => body.push_str(line.trim()),
+                },
             }
         }
-        found.push(Block { label: label.to_owned(), bytes: BASE64.decode(body).ok()? });
+        found.push(Block { label: label.to_owned(), headers, bytes: BASE64.decode(body).ok()? });
     }
     Some(found)
 }
 
 /// The block of a text that has exactly one.
-pub(super) fn one(text: &[u8]) -> Option<Block> {
+pub(in crate::image) fn one(text: &[u8]) -> Option<Block> {
     let mut found = blocks(text)?;
     let block = found.pop()?;
     found.is_empty().then_some(block)
@@ -65,6 +68,9 @@ mod tests {
         assert!(one(text.as_bytes()).is_none());
         assert!(blocks(b"-----BEGIN X-----\nAAAA\n").is_none(), "no end");
         assert!(blocks(b"-----BEGIN X-----\n!!\n-----END X-----\n").is_none());
+        let headed = one(b"-----BEGIN X-----\nA-B: c:d\n\nAAAA\n-----END X-----\n").unwrap();
+        assert_eq!(headed.headers, [("A-B".to_owned(), "c:d".to_owned())]);
+        assert_eq!(headed.bytes, [0, 0, 0]);
         assert_eq!(blocks(b"nothing"), Some(Vec::new()));
     }
 }
