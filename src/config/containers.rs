@@ -173,6 +173,8 @@ table! {
         read_only: bool = false,
         /// Path of the seccomp profile; empty means the built-in one.
         seccomp_profile: String = String::new(),
+        /// Default of `--security-profile`: `default` or `strict`.
+        security_profile: String = "default".to_owned(),
         /// Default of `--shm-size`.
         shm_size: String = "65536k".to_owned(),
         /// Default of `--tz`.

@@ -21,7 +21,7 @@ use crate::kernel::cap::CapabilitySet;
 use crate::kernel::file::{self, Durability};
 use crate::kernel::poll;
 use crate::kernel::process::Pid;
-use crate::runtime::plan::Process;
+use crate::runtime::plan::{Enclosure, Process};
 use crate::runtime::{self, ExecPlan, keeps_groups, process_from_spec};
 
 /// How long a first process may take from the moment that the state names it to its program.
@@ -154,6 +154,8 @@ impl Containers {
         // What root may have; the runtime takes it away from others.
         capabilities.effective = capabilities.bounding;
         capabilities.permitted = capabilities.bounding;
+        let enclosed = created.extras.enclosed && !request.privileged;
+        process.enclosure = enclosed.then(|| enclosure(record));
         process.seccomp =
             if request.privileged { None } else { created.extras.filter(capabilities.bounding)? };
         Ok(process)
@@ -192,6 +194,12 @@ impl Containers {
         running.sort();
         running
     }
+}
+
+/// What a further process of a container that is kept to its root is kept from besides.
+fn enclosure(record: &Record) -> Enclosure {
+    let shared = |mode: &str| mode == "host" || mode.starts_with("container:") || mode.starts_with("ns:");
+    Enclosure { abstract_sockets: shared(&record.network.mode), signals: shared(&record.namespaces.pid) }
 }
 
 /// Writes what says that `pid` runs.

@@ -13,6 +13,7 @@ pub mod idmap;
 pub mod interface;
 pub mod journal;
 pub mod keyring;
+pub mod landlock;
 pub mod lines;
 pub mod memory;
 pub mod mount;

@@ -44,6 +44,7 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
     let kinds = foreign_namespaces(plan.target_pid)?;
     let maps = maps_of(plan.target_pid)?;
     let needed = stage::is_needed(Some(&maps));
+    launch::open_streams(&io.streams, Some(&maps));
     let cgroup = cgroup::of_process(plan.target_pid)?;
     let _ = keyring::join_shared_session(launch::SHARED_KEYRING);
     let (channel, far_end) = socket::pair()?;

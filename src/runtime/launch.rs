@@ -16,9 +16,12 @@
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 
+use rustix::fs::{FileType, Mode};
+
+use crate::kernel::idmap::{IdMaps, to_inside};
 use crate::kernel::ns::{self, Namespace, NamespaceSet};
 use crate::kernel::process::{self, CloneOptions, Fork, Pid, wait_pidfd};
-use crate::kernel::{keyring, prctl, socket};
+use crate::kernel::{cred, keyring, prctl, socket};
 
 use super::cgroup::{self, Cgroup};
 use super::created::{Created, Maker, Running};
@@ -260,6 +263,7 @@ fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Result<Se
         UserNamespace::Host | UserNamespace::Join(_) => None,
     };
     let needed = stage::is_needed(maps.as_ref());
+    open_streams(&io.streams, maps.as_ref());
     Ok(Setup {
         plan: Some(plan),
         process: plan.process.clone(),
@@ -272,6 +276,22 @@ fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Result<Se
         trees: stage::prepare_trees(plan)?,
         cgroup_namespace: None,
     })
+}
+
+/// Lets a container that does not know its caller open its pipes again (/dev/stdout): it cannot make them its own. Who
+/// reaches a pipe has it already, or may look into a process that has.
+pub(super) fn open_streams(streams: &Streams, maps: Option<&IdMaps>) {
+    let Streams::Given { stdin, stdout, stderr } = streams else { return };
+    if maps.is_none_or(|maps| to_inside(&maps.uid, cred::effective_uid()).is_some()) {
+        return;
+    }
+    for stream in [stdin, stdout, stderr] {
+        let kind = rustix::fs::fstat(stream).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        if matches!(kind, Ok(FileType::Fifo)) {
+            // One of somebody else works as it is.
+            let _ = rustix::fs::fchmod(stream, Mode::from_raw_mode(0o666));
+        }
+    }
 }
 
 /// What only the parent can write, before the child can begin.

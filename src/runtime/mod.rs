@@ -42,7 +42,7 @@ pub use launch::{
 };
 pub use plan::{Plan, RootSource};
 pub use spec::{IPC_PARAMETERS, KEEP_GROUPS, SPEC_VERSION, id_mappings, keeps_groups, process_from_spec};
-pub use stage::{is_preparing, mount_root, resume};
+pub use stage::{can_enclose, is_preparing, mount_root, resume};
 pub use user::UserLookup;
 
 #[cfg(test)]

@@ -303,8 +303,19 @@ pub struct Process {
     pub oom_score_adjustment: Option<i32>,
     /// System call filter.
     pub seccomp: Option<Filter>,
+    /// Nothing outside of the root can be used, where the kernel has rules for that.
+    pub enclosure: Option<Enclosure>,
     /// Execution domain, such as 32-bit.
     pub personality: Option<u64>,
+}
+
+/// What a process that is kept to its root is kept from beside the files outside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Enclosure {
+    /// Connections to abstract sockets of others: they belong to a network that the container shares.
+    pub abstract_sockets: bool,
+    /// Signals to others: the container shares a process namespace.
+    pub signals: bool,
 }
 
 /// The five capability sets. What a spec leaves out is empty, not inherited.

@@ -117,7 +117,7 @@ pub(super) const CONTAINER: &[Step] = &[
     Step::CloseDescriptors,
     // Blocked and ignored signals survive an exec.
     Step::ResetSignals,
-    // no_new_privs, seccomp, and what capabilities loading the filter still needed: nothing but
+    // no_new_privs, Landlock, seccomp, and what capabilities loading the filter still needed: nothing but
     // the exec comes after, so a filter needs to allow nothing for us but capset and execve.
     Step::Confine,
     Step::Execute,

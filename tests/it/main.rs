@@ -57,6 +57,7 @@ mod run_namespaces;
 mod run_network;
 mod run_process;
 mod run_runtime;
+mod security_profile;
 mod signatures;
 mod stats;
 mod store_check;

@@ -3,6 +3,8 @@
 //! `probe report` what the process was given; `probe syscalls` the answer of each dangerous system call;
 //! `probe sockets` of each socket family, `probe raw-sockets` of those that forge packets; `probe tty` of terminal injection; `probe exe-writers SECONDS` tries to
 //! open every process's executable for writing (CVE-2019-5736) and prints how often that worked;
+//! `probe handle SOCKET NAME` what a file gives in a directory that comes in by a socket; `probe abstract NAME` what
+//! connecting to an abstract socket gives;
 //! `probe paths PATH...` what reading and writing each gives; `probe find-key NAME` where a key is found.
 //! On the host, `probe with-key NAME COMMAND...` runs a command in a session keyring that holds such a key.
 
@@ -26,6 +28,8 @@ fn main() {
         Some("raw-sockets") => raw_sockets(),
         Some("tty") => terminal_injection(),
         Some("exe-writers") => exe_writers(args.get(2).and_then(|s| s.parse().ok()).unwrap_or(2)),
+        Some("handle") => json!(through_handle(&args[2], &args[3]).unwrap_or_else(|error| error.to_string())),
+        Some("abstract") => json!(connect_abstract(&args[2]).err().and_then(|error| error.raw_os_error())),
         Some("paths") => args[2..].iter().map(|path| (path.clone(), path_access(path))).collect(),
         Some("find-key") => find_key(&args[2]),
         Some("with-key") => with_key(&args[2], &args[3..]),
@@ -230,6 +234,45 @@ fn read_some(path: &str) -> io::Result<usize> {
     use std::io::Read as _;
     let mut buffer = [0_u8; 4096];
     fs::File::open(path)?.read(&mut buffer)
+}
+
+/// Reads a file in a directory whose descriptor somebody sends.
+fn through_handle(socket: &str, name: &str) -> io::Result<String> {
+    use std::os::fd::FromRawFd as _;
+    let connection = std::os::unix::net::UnixStream::connect(socket)?;
+    let (mut byte, mut control) = ([0_u8; 1], [0_u64; 8]);
+    let mut part = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+    // SAFETY: all zeros is a valid message header.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control) as _;
+    // SAFETY: the header leads to buffers of the sizes that it says; the message was filled by the kernel before it is read.
+    let directory = unsafe {
+        if libc::recvmsg(connection.as_raw_fd(), &raw mut message, 0) < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let header = libc::CMSG_FIRSTHDR(&raw const message);
+        if header.is_null() {
+            return Err(io::Error::other("no descriptor came"));
+        }
+        *libc::CMSG_DATA(header).cast::<libc::c_int>()
+    };
+    let name = c_string(name);
+    // SAFETY: the name is a C string.
+    let file = unsafe { libc::openat(directory, name.as_ptr(), libc::O_RDONLY) };
+    if file < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and nobody else's.
+    io::read_to_string(unsafe { fs::File::from_raw_fd(file) })
+}
+
+fn connect_abstract(name: &str) -> io::Result<()> {
+    use std::os::linux::net::SocketAddrExt as _;
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name)?;
+    std::os::unix::net::UnixStream::connect_addr(&address).map(drop)
 }
 
 const SESSION_KEYRING: libc::c_long = -3;

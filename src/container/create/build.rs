@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::DirBuilder;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
@@ -233,7 +234,13 @@ fn complete_network(request: &mut CreateRequest, image: Option<&Image>) -> Resul
     }
     request.expose = exposed.into_iter().collect();
     let published: &[_] = if request.publish_all { &request.expose } else { &[] };
-    request.network.ports = port::assign(&request.network.ports, published, port::free_host_port)?;
+    let asked = port::assign(&request.network.ports, &[], port::free_host_port)?;
+    request.network.ports = port::assign(&asked, published, port::free_host_port)?;
+    if request.security.profile.is_strict() {
+        for port in request.network.ports.iter_mut().filter(|port| !asked.contains(port)) {
+            port.host_ip = Some(Ipv4Addr::LOCALHOST.into());
+        }
+    }
     Ok(())
 }
 

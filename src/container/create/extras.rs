@@ -10,7 +10,7 @@ use crate::container::{Error, Result};
 use crate::kernel;
 use crate::kernel::cap::CapabilitySet;
 use crate::runtime::files::RootFiles;
-use crate::runtime::plan::{Filter, Plan};
+use crate::runtime::plan::{Enclosure, Filter, Membership, Plan};
 use crate::runtime::{UserLookup, seccomp};
 
 /// Seccomp profile files larger than this are refused.
@@ -32,7 +32,11 @@ pub struct Extras {
     pub seccomp: SeccompChoice,
     /// The limit of processes of a container that asks for none: it holds where there is such a limit.
     pub pids: Option<i64>,
+    /// Processes can use nothing outside of the root.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub enclosed: bool,
     /// Devices by name (CDI), found anew at each start.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cdi_devices: Vec<String>,
     /// Targets of mounts whose source goes to the container's user (`U`).
     pub chown: Vec<PathBuf>,
@@ -55,6 +59,10 @@ impl Extras {
         plan.init = self.init;
         plan.cgroup.optional.extend(self.pids.map(|limit| ("pids.max".to_owned(), limit.to_string())));
         plan.files = self.files.clone();
+        plan.process.enclosure = self.enclosed.then(|| Enclosure {
+            abstract_sockets: plan.namespaces.network != Membership::New,
+            signals: plan.namespaces.pid != Membership::New,
+        });
         plan.process.seccomp = self.filter(plan.process.capabilities.bounding)?;
         Ok(())
     }

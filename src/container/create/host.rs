@@ -25,7 +25,8 @@ pub(super) fn facts(store: &Store, request: &CreateRequest, config: &Config) -> 
         let (_, hard) = rlimit::get(Resource::from_name(&name)?).ok()?;
         Some((name, hard))
     };
-    let scored = request.oom_score_adj.or(config.containers.oom_score_adj).is_some();
+    let scored = request.oom_score_adj.or(config.containers.oom_score_adj).is_some()
+        || request.security.profile.is_strict();
     let mut facts = HostFacts {
         has_message_queues: Path::new("/dev/mqueue").exists(),
         host_name: rustix::system::uname().nodename().to_string_lossy().into_owned(),

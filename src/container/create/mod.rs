@@ -18,6 +18,7 @@ pub mod idmap;
 mod joins;
 pub mod limits;
 pub mod namespace;
+pub mod profile;
 mod record;
 pub mod request;
 pub mod resources;
@@ -32,6 +33,7 @@ mod words;
 pub use build::{Blueprint, Created, create};
 pub use extras::Extras;
 pub(in crate::container) use hooks::add_at as add_hook_at;
+pub use profile::SecurityProfile;
 pub use request::{
     CgroupMode, CreateRequest, EnvRequest, Identity, ImageVolumes, Init, IpcMode, LogRequest, NamespaceMode,
     RestartPolicy, RootFs, SeccompChoice, Security, Systemd, Ulimit, UserNsMode, UserRequest,

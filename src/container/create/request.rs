@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Resources;
 use super::extras::Extras;
+use super::profile::SecurityProfile;
 use crate::config::subid::PasswdEntry;
 use crate::container::health::Health;
 use crate::kernel::idmap::IdMaps;
@@ -304,6 +305,8 @@ pub enum ImageVolumes {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Security {
+    /// `--security-profile`
+    pub profile: SecurityProfile,
     /// `--privileged`
     pub privileged: bool,
     /// `--cap-add`, normalised to `CAP_X` or `ALL`.
@@ -318,6 +321,8 @@ pub struct Security {
     pub mask: Vec<String>,
     /// `--security-opt unmask=`, `ALL` or paths.
     pub unmask: Vec<String>,
+    /// `--security-opt landlock=`
+    pub landlock: Option<bool>,
     /// `--security-opt apparmor=`
     pub apparmor: Option<String>,
     /// `--security-opt label=`

@@ -63,6 +63,10 @@ pub fn parse_option(option: &str, security: &mut Security) -> Result<()> {
         return Ok(());
     }
     let value = value.ok_or_else(|| invalid(1))?;
+    if key == "landlock" {
+        security.landlock = Some(parse_bool(value).ok_or_else(|| invalid(2))?);
+        return Ok(());
+    }
     let paths = || value.split(':').map(str::to_owned);
     match key {
         "apparmor" => security.apparmor = Some(value.to_owned()),

@@ -48,6 +48,7 @@ pub(super) struct HostConfig {
     publish_all_ports: bool,
     readonly_rootfs: bool,
     security_opt: Vec<String>,
+    security_profile: &'static str,
     tmpfs: BTreeMap<String, String>,
     #[serde(rename = "UTSMode")]
     uts_mode: String,
@@ -202,6 +203,7 @@ impl HostConfig {
             publish_all_ports: network.publish_all,
             readonly_rootfs: record.root.read_only,
             security_opt: security_options(source),
+            security_profile: request.security.profile.as_str(),
             tmpfs,
             uts_mode: namespace(LinuxNamespaceType::Uts, &namespaces.uts),
             userns_mode: user_mode(&namespaces.user),
@@ -428,9 +430,10 @@ fn id_mappings(source: &Source<'_>) -> Option<IdMappings> {
 fn security_options(source: &Source<'_>) -> Vec<String> {
     let mut options = Vec::new();
     let security = &source.request.security;
-    if security.no_new_privileges == Some(true) {
+    if security.refuses_new_privileges() {
         options.push("no-new-privileges".to_owned());
     }
+    options.extend(security.landlock.map(|on| format!("landlock={on}")));
     options.extend(security.label.iter().map(|label| format!("label={label}")));
     match &security.seccomp {
         SeccompChoice::Default => {}

@@ -45,6 +45,7 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
         capabilities: capabilities(spec.capabilities().as_ref()),
         limits: limits(spec)?,
         no_new_privileges: spec.no_new_privileges().unwrap_or(false),
+        enclosure: None,
         oom_score_adjustment: spec.oom_score_adj(),
         seccomp: None,
         personality: None,

@@ -77,14 +77,14 @@ impl Stage<'_> {
         Ok(())
     }
 
-    /// Takes the asked sets. Loading a filter without no_new_privs needs
+    /// Takes the asked sets. Loading a filter or an enclosure without no_new_privs needs
     /// CAP_SYS_ADMIN until then; see [`Self::drop_last_capabilities`].
     pub(super) fn set_capabilities(&self) -> Result<()> {
         let asked = &self.process.capabilities;
         let (_, available) = cap::current()?;
         let mut permitted = asked.permitted.intersection(available);
         let mut effective = asked.effective.intersection(permitted);
-        if self.needs_admin_for_filter() && available.contains(Capability::SYS_ADMIN) {
+        if self.needs_admin_to_confine() && available.contains(Capability::SYS_ADMIN) {
             permitted = permitted.with(Capability::SYS_ADMIN);
             effective = effective.with(Capability::SYS_ADMIN);
         }
@@ -92,9 +92,10 @@ impl Stage<'_> {
         Ok(cap::set_ambient(asked.ambient.intersection(available))?)
     }
 
-    /// Whether the filter is loaded by right of a capability.
-    pub(super) fn needs_admin_for_filter(&self) -> bool {
-        self.process.seccomp.is_some() && !self.process.no_new_privileges
+    /// Whether the filter is loaded, and the enclosure made, by right of a capability.
+    pub(super) fn needs_admin_to_confine(&self) -> bool {
+        let process = &self.process;
+        (process.seccomp.is_some() || process.enclosure.is_some()) && !process.no_new_privileges
     }
 
     pub(super) fn drop_last_capabilities(&self) -> Result<()> {

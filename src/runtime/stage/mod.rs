@@ -11,6 +11,7 @@ mod borrow;
 mod copy_up;
 mod descriptors;
 mod devices;
+mod enclosure;
 mod identity;
 mod init;
 mod mounts;
@@ -40,6 +41,7 @@ use super::steps::{self, Step};
 use super::{files, hooks};
 
 pub(super) use copy_up::fill;
+pub use enclosure::can_enclose;
 pub use init::is_preparing;
 pub use protect::resume;
 pub(super) use protect::{Protection, is_needed, read_only_executable};

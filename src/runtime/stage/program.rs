@@ -88,9 +88,13 @@ impl Stage<'_> {
         if self.process.no_new_privileges {
             prctl::set_no_new_privileges()?;
         }
-        let Some(filter) = &self.process.seccomp else { return Ok(()) };
-        seccomp::load(&filter.program, filter.flags)?;
-        if self.needs_admin_for_filter() {
+        if let Some(enclosure) = self.process.enclosure {
+            self.enclose(enclosure)?;
+        }
+        if let Some(filter) = &self.process.seccomp {
+            seccomp::load(&filter.program, filter.flags)?;
+        }
+        if self.needs_admin_to_confine() {
             self.drop_last_capabilities()?;
         }
         Ok(())

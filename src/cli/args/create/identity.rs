@@ -8,7 +8,7 @@ use super::storage::absolute;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::values::go_bool;
 use crate::config::Config;
-use crate::container::create::{Identity, LogRequest, env, size};
+use crate::container::create::{Identity, LogRequest, SecurityProfile, env, profile as usual, size};
 
 /// Names, labels, files that identify the container.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -150,7 +150,7 @@ pub(super) fn annotations(args: &IdentityArgs) -> Result<BTreeMap<String, String
 }
 
 /// Where the output shall go.
-pub(super) fn log(args: &IdentityArgs, config: &Config) -> Result<LogRequest> {
+pub(super) fn log(args: &IdentityArgs, config: &Config, profile: SecurityProfile) -> Result<LogRequest> {
     let containers = &config.containers;
     let mut log = LogRequest {
         driver: args.log_driver.clone().or_else(|| Some(containers.log_driver.clone())),
@@ -158,6 +158,10 @@ pub(super) fn log(args: &IdentityArgs, config: &Config) -> Result<LogRequest> {
         tag: Some(containers.log_tag.clone()).filter(|tag| !tag.is_empty()),
         ..LogRequest::default()
     };
+    if profile.is_strict() {
+        log.max_size = log.max_size.or(Some(usual::LOG_SIZE));
+        log.max_files = Some(usual::LOG_FILES);
+    }
     for option in &args.log_opt {
         let invalid = || CommandError::new(format!("invalid log option {option:?}"));
         let (key, value) = option.split_once('=').ok_or_else(invalid)?;

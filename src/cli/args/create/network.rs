@@ -1,9 +1,12 @@
 //! Flags of the network and of the files about it.
 
+use std::net::Ipv4Addr;
+
 use super::super::csv;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::values::go_bool;
 use crate::config::Config;
+use crate::container::create::SecurityProfile;
 use crate::network::{self, Mode};
 
 /// Flags of the network.
@@ -66,7 +69,11 @@ pub struct NetworkArgs {
 ///
 /// # Errors
 /// In podman's words.
-pub(super) fn request(args: &NetworkArgs, config: &Config) -> Result<network::Request> {
+pub(super) fn request(
+    args: &NetworkArgs,
+    config: &Config,
+    profile: SecurityProfile,
+) -> Result<network::Request> {
     let containers = &config.containers;
     let split = |values: &[String]| csv::split(values).map_err(CommandError::new);
     let mut request = network::Request {
@@ -105,7 +112,14 @@ pub(super) fn request(args: &NetworkArgs, config: &Config) -> Result<network::Re
         }
     }
     for value in split(&args.publish)? {
-        request.ports.extend(network::port::parse(&value)?);
+        let mut ports = network::port::parse(&value)?;
+        // To be reached from elsewhere must be asked for.
+        if profile.is_strict() && !value.starts_with("0.0.0.0:") {
+            for port in &mut ports {
+                port.host_ip = port.host_ip.or(Some(Ipv4Addr::LOCALHOST.into()));
+            }
+        }
+        request.ports.extend(ports);
     }
     Ok(request)
 }

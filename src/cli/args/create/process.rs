@@ -7,7 +7,7 @@ use crate::cli::error::{CommandError, Result};
 use crate::cli::values::go_bool;
 use crate::config::{Config, Env};
 use crate::container::create::{
-    self, CreateRequest, EnvRequest, Init, RestartPolicy, Systemd, UserRequest, env, limits,
+    self, CreateRequest, EnvRequest, Init, RestartPolicy, SecurityProfile, Systemd, UserRequest, env, limits,
 };
 use crate::kernel::signal;
 
@@ -108,11 +108,15 @@ pub(super) fn request(
     args: &ProcessArgs,
     config: &Config,
     caller: &Env,
+    profile: SecurityProfile,
     request: &mut CreateRequest,
 ) -> Result<()> {
     let containers = &config.containers;
     request.entrypoint = args.entrypoint.as_deref().map(entrypoint);
     request.env = environment(args, config, caller)?;
+    if profile.is_strict() {
+        request.env.http_proxy = args.http_proxy.unwrap_or(false);
+    }
     request.user = user(args)?;
     request.workdir = args.workdir.as_ref().filter(|dir| !dir.is_empty()).map(PathBuf::from);
     request.terminal = args.tty;

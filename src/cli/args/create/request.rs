@@ -21,12 +21,13 @@ pub fn request(engine: &Engine, args: &CreateArgs) -> Result<CreateRequest> {
     if let Some(flag) = unsupported(args) {
         return Err(CommandError::new(format!("not supported yet: {flag}")));
     }
+    let profile = security::profile(&args.security, config)?;
     let mut request = CreateRequest {
         rootfs: storage::rootfs(args)?,
         command: args.command.clone(),
         identity: identity::request(&args.identity)?,
-        network: network::request(&args.network, config)?,
-        log: identity::log(&args.identity, config)?,
+        network: network::request(&args.network, config, profile)?,
+        log: identity::log(&args.identity, config, profile)?,
         cgroups: namespace::parse_cgroups(
             args.resources.cgroups.as_deref().unwrap_or(&config.containers.cgroups),
         )?,
@@ -43,7 +44,7 @@ pub fn request(engine: &Engine, args: &CreateArgs) -> Result<CreateRequest> {
     for value in csv::split(&args.network.expose).map_err(CommandError::new)? {
         request.expose.extend(port::parse_expose(&value)?);
     }
-    process::request(&args.process, config, engine.env(), &mut request)?;
+    process::request(&args.process, config, engine.env(), profile, &mut request)?;
     storage::request(&args.storage, config, &mut request)?;
     security::request(&args.security, engine, &mut request)?;
     check(args, &request)?;

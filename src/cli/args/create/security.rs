@@ -4,12 +4,13 @@ use super::super::csv;
 use super::storage::absolute;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::values::go_bool;
+use crate::config::Config;
 use crate::container::create::{
-    self, CreateRequest, SeccompChoice, Security, UserNsMode, namespace, security, userns,
+    self, CreateRequest, SeccompChoice, Security, SecurityProfile, UserNsMode, namespace, security, userns,
 };
 use crate::engine::Engine;
 use crate::kernel::idmap;
-use crate::runtime::IPC_PARAMETERS;
+use crate::runtime::{self, IPC_PARAMETERS};
 
 /// Flags of confinement.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -41,6 +42,9 @@ pub struct SecurityArgs {
     /// Security Options
     #[arg(long, value_name = "stringArray")]
     pub security_opt: Vec<String>,
+    /// How the container is confined where no other option says so ("default"|"strict")
+    #[arg(long, value_name = "string")]
+    pub security_profile: Option<String>,
     /// Name of range listed in /etc/subgid for use in user namespace
     #[arg(long, value_name = "string")]
     pub subgidname: Option<String>,
@@ -61,10 +65,18 @@ pub struct SecurityArgs {
     pub uts: Option<String>,
 }
 
+/// The profile that counts where no other option says otherwise.
+pub(super) fn profile(args: &SecurityArgs, config: &Config) -> Result<SecurityProfile> {
+    let text = args.security_profile.as_deref().unwrap_or(&config.containers.security_profile);
+    Ok(SecurityProfile::parse(text)?)
+}
+
 /// Puts these flags into `request`.
 pub(super) fn request(args: &SecurityArgs, engine: &Engine, request: &mut CreateRequest) -> Result<()> {
     let config = &engine.config()?.containers;
+    let profile = profile(args, engine.config()?)?;
     let mut security = Security {
+        profile,
         privileged: args.privileged.unwrap_or(config.privileged),
         cap_add: create::caps::normalise(&csv::split(&args.cap_add).map_err(CommandError::new)?)?,
         cap_drop: create::caps::normalise(&csv::split(&args.cap_drop).map_err(CommandError::new)?)?,
@@ -87,14 +99,18 @@ pub(super) fn request(args: &SecurityArgs, engine: &Engine, request: &mut Create
         )));
     }
     security.apparmor = None;
+    if security.landlock == Some(true) && !runtime::can_enclose() {
+        return Err(CommandError::new("landlock=true: this kernel has no Landlock, or it is switched off"));
+    }
     request.security = security;
     let text =
         |flag: &Option<String>, configured: &str| flag.clone().unwrap_or_else(|| configured.to_owned());
     request.pid = namespace::parse(&text(&args.pid, &config.pidns))?;
     request.uts = namespace::parse(&text(&args.uts, &config.utsns))?;
-    request.ipc = namespace::parse_ipc(&text(&args.ipc, &config.ipcns))?;
+    let ipc = if profile.is_strict() { "private" } else { &config.ipcns };
+    request.ipc = namespace::parse_ipc(&text(&args.ipc, ipc))?;
     request.cgroupns = namespace::parse(&text(&args.cgroupns, config.cgroupns.as_deref().unwrap_or("")))?;
-    request.userns = user_namespace(args, engine)?;
+    request.userns = user_namespace(args, engine, profile)?;
     for entry in csv::split(&args.sysctl).map_err(CommandError::new)? {
         let (name, value) = sysctl(&entry)?;
         request.sysctl.insert(name, value);
@@ -102,7 +118,7 @@ pub(super) fn request(args: &SecurityArgs, engine: &Engine, request: &mut Create
     Ok(())
 }
 
-fn user_namespace(args: &SecurityArgs, engine: &Engine) -> Result<UserNsMode> {
+fn user_namespace(args: &SecurityArgs, engine: &Engine, profile: SecurityProfile) -> Result<UserNsMode> {
     let uidmap = csv::split(&args.uidmap).map_err(CommandError::new)?;
     let gidmap = csv::split(&args.gidmap).map_err(CommandError::new)?;
     let explicit = !uidmap.is_empty() || !gidmap.is_empty();
@@ -112,6 +128,8 @@ fn user_namespace(args: &SecurityArgs, engine: &Engine) -> Result<UserNsMode> {
         ));
     }
     let configured = engine.env().text("PODMAN_USERNS").unwrap_or(&engine.config()?.containers.userns);
+    // Nothing of the caller's, unless she asked for a mode.
+    let configured = if configured.is_empty() && profile.is_strict() { "nomap" } else { configured };
     let text = args.userns.as_deref().unwrap_or(configured);
     if !explicit && matches!(text, "" | "host") {
         return Ok(UserNsMode::Host);

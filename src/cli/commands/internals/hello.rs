@@ -26,11 +26,7 @@ pub fn exec(ui: &mut Ui, _engine: &Engine, _args: Args) -> Result<ExitStatus> {
         ("process", process(&status)),
         (
             "id map",
-            format!(
-                "{}; {}",
-                ids("user", &read("/proc/self/uid_map")),
-                ids("group", &read("/proc/self/gid_map"))
-            ),
+            format!("{}; {}", own_id(&read("/proc/self/uid_map")), ids("group", &read("/proc/self/gid_map"))),
         ),
         ("storage", storage(&read("/proc/self/mountinfo"))),
         ("network", network()),
@@ -84,6 +80,17 @@ fn ids(kind: &str, map: &str) -> String {
     }
     let plural = if total == 1 { "" } else { "s" };
     format!("{total} {kind} id{plural} ({})", ranges.join(", "))
+}
+
+/// The user ids, and which of them is the user's own: 0 of the namespace around this one.
+fn own_id(map: &str) -> String {
+    let own = map.lines().find_map(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u64>);
+        let (inside, outside) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+        (outside == 0).then_some(inside)
+    });
+    let own = own.map_or_else(|| "none of them is yours".to_owned(), |id| format!("{id} is yours"));
+    format!("{}, {own}", ids("user", map))
 }
 
 /// What the root directory is mounted from.
@@ -196,6 +203,8 @@ mod tests {
             "65537 user ids (0, 1-65536)"
         );
         assert_eq!(ids("group", "0 0 1\n"), "1 group id (0)");
+        assert_eq!(own_id("0 0 65537\n"), "65537 user ids (0-65536), 0 is yours");
+        assert_eq!(own_id("0 1 65536\n"), "65536 user ids (0-65535), none of them is yours");
     }
 
     #[test]

@@ -155,6 +155,7 @@ pub fn generate(input: &SpecInput<'_>) -> Result<Generated> {
     generated.extras.seccomp = process::seccomp(input);
     generated.extras.create_cwd = request.workdir.is_none();
     generated.extras.init = request.init.as_ref().is_some_and(|init| init.path.is_none());
+    generated.extras.enclosed = request.security.encloses();
     generated.extras.files.mtab = true;
     generated.extras.cdi_devices.clone_from(&request.cdi_devices);
     generated.extras.pids = default_pids(input);

@@ -99,7 +99,8 @@ fn base(input: &SpecInput<'_>) -> Vec<SpecMount> {
     let access = if privileged { "rw" } else { "ro" };
     let mut all = vec![proc(input)];
     let mut dev = vec!["nosuid", "strictatime", "noexec", "mode=755", "size=65536k"];
-    if request.read_only && !request.read_only_tmpfs {
+    let strict = request.security.confines_strictly();
+    if strict || (request.read_only && !request.read_only_tmpfs) {
         dev.push("ro");
     }
     all.push(mount("tmpfs", "tmpfs", "/dev", &dev));
@@ -112,7 +113,7 @@ fn base(input: &SpecInput<'_>) -> Vec<SpecMount> {
     all.extend(shared_memory(input));
     if own_sysfs(input) {
         all.push(mount("sysfs", "sysfs", "/sys", &["rprivate", "nosuid", "noexec", "nodev", access]));
-    } else {
+    } else if !strict {
         all.push(mount("bind", "/sys", "/sys", &["rbind", "rprivate", "nosuid", "noexec", "nodev", access]));
     }
     let writable =

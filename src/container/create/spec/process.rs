@@ -8,6 +8,7 @@ use oci_spec::runtime::{
     Process, User,
 };
 
+use super::super::profile::OOM_SCORE;
 use super::super::request::{SeccompChoice, UserNsMode};
 use super::super::{caps, env, limits};
 use super::{Generated, SpecInput};
@@ -215,7 +216,7 @@ pub(super) fn process(input: &SpecInput<'_>, generated: &mut Generated) -> Resul
         .set_user(user)
         .set_capabilities(Some(capabilities(input, &generated.user)?))
         .set_rlimits(rlimits(input))
-        .set_no_new_privileges(Some(no_new_privileges(input)))
+        .set_no_new_privileges(Some(request.security.refuses_new_privileges()))
         .set_oom_score_adj(oom_score_adj(input, &mut generated.warnings));
     if let Some(profile) = &request.security.apparmor {
         process.set_apparmor_profile(Some(profile.clone()));
@@ -225,12 +226,6 @@ pub(super) fn process(input: &SpecInput<'_>, generated: &mut Generated) -> Resul
 
 fn configured_umask(input: &SpecInput<'_>) -> Result<u32> {
     super::super::parse_umask(&input.config.umask)
-}
-
-/// Off by default: sudo, ping and su of ordinary images rely on set-user-id programs, and podman
-/// and docker leave them working. `--security-opt no-new-privileges` is the stronger choice.
-fn no_new_privileges(input: &SpecInput<'_>) -> bool {
-    input.request.security.no_new_privileges.unwrap_or(false)
 }
 
 fn environment(input: &SpecInput<'_>, generated: &Generated) -> Result<Vec<String>> {
@@ -255,7 +250,8 @@ fn capabilities(input: &SpecInput<'_>, user: &str) -> Result<LinuxCapabilities> 
     let bounding = if security.privileged {
         all
     } else {
-        caps::merge(&input.config.default_capabilities, &security.cap_add, &security.cap_drop, all)?
+        let base = security.base_capabilities(&input.config.default_capabilities);
+        caps::merge(&base, &security.cap_add, &security.cap_drop, all)?
     };
     // Who is not root has no capabilities; what a name means is known when the process starts.
     let numeric = user.split(':').next().and_then(|user| user.parse::<u32>().ok());
@@ -278,7 +274,9 @@ fn rlimits(input: &SpecInput<'_>) -> Option<Vec<PosixRlimit>> {
     let asked = input.request.ulimits.as_ref()?;
     let caller =
         |name: &str| input.host.hard_limits.iter().find(|(known, _)| known == name).map(|(_, limit)| *limit);
-    let limits = limits::effective(asked, caller);
+    let usual = input.request.security.limits();
+    let asked: Vec<_> = usual.iter().chain(asked).cloned().collect();
+    let limits = limits::effective(&asked, caller);
     let convert = |limit: &super::super::Ulimit| -> Option<PosixRlimit> {
         let kind: PosixRlimitType = format!("RLIMIT_{}", limit.name.to_ascii_uppercase()).parse().ok()?;
         PosixRlimitBuilder::default().typ(kind).soft(limit.soft).hard(limit.hard).build().ok()
@@ -288,8 +286,9 @@ fn rlimits(input: &SpecInput<'_>) -> Option<Vec<PosixRlimit>> {
 
 /// Only root may lower its score.
 fn oom_score_adj(input: &SpecInput<'_>, warnings: &mut Vec<String>) -> Option<i32> {
-    let asked = input.request.oom_score_adj.or(input.config.oom_score_adj)?;
     let own = input.host.oom_score_adj;
+    let strict = input.request.security.profile.is_strict().then(|| own.saturating_add(OOM_SCORE).min(1000));
+    let asked = input.request.oom_score_adj.or(input.config.oom_score_adj).or(strict)?;
     if asked < own {
         warnings.push(format!(
             "Requested oom_score_adj={asked} is lower than the current one, changing to {own}"
