@@ -11,6 +11,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use libdeflater::{CompressionLvl, Compressor};
 
+use super::chunked::{self, Annotations};
+
 /// How much of the input one piece has.
 const PIECE: usize = 1 << 20;
 /// More threads bring nothing that a network could take.
@@ -24,6 +26,9 @@ pub enum Algorithm {
     Gzip,
     /// RFC 8878.
     Zstd,
+    /// The same, with files that can be had one by one.
+    #[serde(rename = "zstd:chunked")]
+    ZstdChunked,
 }
 
 /// An algorithm with its level.
@@ -39,7 +44,7 @@ pub struct Settings {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SettingsError {
     /// Not an algorithm.
-    #[error("unknown compression format {0:?}: use gzip or zstd")]
+    #[error("unknown compression format {0:?}: use gzip, zstd or zstd:chunked")]
     Algorithm(String),
     /// An algorithm that is read but not written.
     #[error("not supported yet: compression format {0:?}")]
@@ -70,7 +75,8 @@ impl Settings {
         let (algorithm, name, low, high) = match format {
             "gzip" => (Algorithm::Gzip, "gzip", 1, 9),
             "zstd" => (Algorithm::Zstd, "zstd", 1, 20),
-            "zstd:chunked" | "bzip2" | "xz" => return Err(SettingsError::Unsupported(format.to_owned())),
+            "zstd:chunked" => (Algorithm::ZstdChunked, "zstd:chunked", 1, 20),
+            "bzip2" | "xz" => return Err(SettingsError::Unsupported(format.to_owned())),
             _ => return Err(SettingsError::Algorithm(format.to_owned())),
         };
         match level {
@@ -86,12 +92,12 @@ impl Settings {
     pub fn level(self) -> i32 {
         self.level.unwrap_or(match self.algorithm {
             Algorithm::Gzip => 2,
-            Algorithm::Zstd => 3,
+            Algorithm::Zstd | Algorithm::ZstdChunked => 3,
         })
     }
 }
 
-/// Compresses all of `input`; `out` takes the result in order.
+/// Compresses all of `input`, an archive; `out` takes the result in order. Returned is what a descriptor of it says besides.
 ///
 /// # Errors
 /// When reading, compressing or `out` fails.
@@ -99,11 +105,13 @@ pub fn compress(
     input: &mut dyn Read,
     settings: Settings,
     out: &mut dyn FnMut(Vec<u8>) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<Annotations> {
     match settings.algorithm {
-        Algorithm::Gzip => gzip(input, settings.level(), out),
-        Algorithm::Zstd => zstd(input, settings.level(), out),
+        Algorithm::Gzip => gzip(input, settings.level(), out)?,
+        Algorithm::Zstd => zstd(input, settings.level(), out)?,
+        Algorithm::ZstdChunked => return chunked::write::write(input, settings.level(), out),
     }
+    Ok(Annotations::new())
 }
 
 fn zstd(input: &mut dyn Read, level: i32, out: &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> io::Result<()> {
@@ -193,7 +201,7 @@ fn read_piece(input: &mut dyn Read) -> io::Result<Vec<u8>> {
 }
 
 /// Reads until the buffer is full or the input ends.
-fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
+pub(super) fn fill(input: &mut dyn Read, buffer: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match input.read(&mut buffer[filled..]) {
@@ -264,9 +272,14 @@ mod tests {
     #[test]
     fn settings() {
         assert_eq!(Settings::parse("gzip", Some(9)).unwrap().level(), 9);
-        for (format, level) in
-            [("gzip", Some(10)), ("zstd", Some(21)), ("zstd", Some(0)), ("lz4", None), ("zstd:chunked", None)]
-        {
+        for (format, level) in [
+            ("gzip", Some(10)),
+            ("zstd", Some(21)),
+            ("zstd", Some(0)),
+            ("lz4", None),
+            ("xz", None),
+            ("zstd:chunked", Some(21)),
+        ] {
             assert!(Settings::parse(format, level).is_err(), "{format} {level:?}");
         }
     }

@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod auth;
 pub mod change;
 pub mod check;
+mod chunked;
 pub mod commit;
 pub mod compress;
 pub mod config;

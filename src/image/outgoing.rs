@@ -3,6 +3,7 @@
 //! What was pulled leaves as it came, byte for byte, and so keeps its digests. Layers that were made here are plain
 //! archives and are compressed on the way; `--compression-format` asks for that with all layers.
 
+use super::chunked::{self, Annotations};
 use super::compress::{Algorithm, Settings};
 use super::config::ImageConfig;
 use super::error::{Error, Refusal, Result};
@@ -74,6 +75,7 @@ impl Outgoing {
                 let file = store.blob(blob)?.ok_or_else(|| missing(&record, "blob", blob))?;
                 descriptor.size = file.metadata().map_or(0, |meta| meta.len());
                 descriptor.digest = blob.clone();
+                chunked::forget(&mut descriptor.annotations);
                 if let Some(media_type) = &layer.media_type {
                     descriptor.media_type.clone_from(media_type);
                 }
@@ -90,7 +92,7 @@ impl Outgoing {
     pub(crate) fn leaving(&self, wanted: Wanted) -> Vec<Leaving> {
         let layers = self.manifest.layers.iter().zip(&self.record.layers);
         let each = |(descriptor, layer): (&Descriptor, &store::ImageLayer)| {
-            let is = compression_of(&descriptor.media_type);
+            let is = compression_of(descriptor);
             let settings = match wanted {
                 Wanted::Plain(settings) if is == Some(None) => settings,
                 Wanted::All(settings) if is.is_some_and(|is| is != Some(settings.algorithm)) => settings,
@@ -106,7 +108,7 @@ impl Outgoing {
     /// Whether some layer cannot be in a Docker image.
     pub(crate) fn needs_oci(&self, wanted: Wanted) -> bool {
         self.leaving(wanted).iter().any(|layer| match layer {
-            Leaving::Encoded { settings, .. } => settings.algorithm == Algorithm::Zstd,
+            Leaving::Encoded { settings, .. } => settings.algorithm != Algorithm::Gzip,
             // BuildKit's own type for Docker images stays in them.
             Leaving::AsIs(layer) => layer.media_type == media_type::OCI_LAYER_ZSTD,
         })
@@ -139,11 +141,14 @@ pub(crate) fn missing(record: &ImageRecord, what: &'static str, digest: &Digest)
     Error::Store(store::Error::Incomplete { image: record.id.to_string(), what, digest })
 }
 
-/// How a layer of that type is compressed; nothing for a type that is not known.
-fn compression_of(media: &str) -> Option<Option<Algorithm>> {
-    match layer_type(media, Family::Oci) {
+/// How a layer is compressed; nothing for a type that is not known.
+fn compression_of(layer: &Descriptor) -> Option<Option<Algorithm>> {
+    match layer_type(&layer.media_type, Family::Oci) {
         media_type::OCI_LAYER => Some(None),
         media_type::OCI_LAYER_GZIP => Some(Some(Algorithm::Gzip)),
+        media_type::OCI_LAYER_ZSTD if layer.annotations.contains_key(chunked::TABLE_DIGEST) => {
+            Some(Some(Algorithm::ZstdChunked))
+        }
         media_type::OCI_LAYER_ZSTD => Some(Some(Algorithm::Zstd)),
         _ => None,
     }
@@ -154,15 +159,26 @@ pub(crate) fn method(settings: Settings) -> String {
     let name = match settings.algorithm {
         Algorithm::Gzip => "gzip",
         Algorithm::Zstd => "zstd",
+        Algorithm::ZstdChunked => "zstd:chunked",
     };
     format!("{name}-{}-v2", settings.level())
+}
+
+/// Describes a layer that was compressed so.
+pub(crate) fn described(
+    algorithm: Algorithm,
+    family: Family,
+    (digest, size): (Digest, u64),
+    annotations: Annotations,
+) -> Descriptor {
+    Descriptor { annotations, ..Descriptor::new(type_of(algorithm, family), digest, size) }
 }
 
 /// The type of a layer with that compression.
 pub(crate) fn type_of(algorithm: Algorithm, family: Family) -> &'static str {
     let oci = match algorithm {
         Algorithm::Gzip => media_type::OCI_LAYER_GZIP,
-        Algorithm::Zstd => media_type::OCI_LAYER_ZSTD,
+        Algorithm::Zstd | Algorithm::ZstdChunked => media_type::OCI_LAYER_ZSTD,
     };
     layer_type(oci, family)
 }
@@ -197,7 +213,12 @@ mod tests {
             assert_eq!(layer_type(docker, Family::Oci), oci);
             assert_eq!(layer_type(oci, Family::Oci), oci);
         }
-        assert_eq!(compression_of(media_type::DOCKER_LAYER), Some(Some(Algorithm::Gzip)));
-        assert_eq!(compression_of("application/x"), None);
+        let layer = |media: &str| Descriptor::new(media, Digest::of(b""), 0);
+        assert_eq!(compression_of(&layer(media_type::DOCKER_LAYER)), Some(Some(Algorithm::Gzip)));
+        assert_eq!(compression_of(&layer("application/x")), None);
+        let mut zstd = layer(media_type::OCI_LAYER_ZSTD);
+        assert_eq!(compression_of(&zstd), Some(Some(Algorithm::Zstd)));
+        zstd.annotations.insert(chunked::TABLE_DIGEST.to_owned(), String::new());
+        assert_eq!(compression_of(&zstd), Some(Some(Algorithm::ZstdChunked)));
     }
 }

@@ -3,6 +3,7 @@
 //! Compressing is by far the slowest part of a push. The same layer compressed in the same way gives the same digest, so
 //! what is remembered saves that work whenever a registry has the blob already. It is a hint: without it nothing is wrong.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
 use rustix::fs::Mode;
@@ -27,6 +28,9 @@ pub struct Variant {
     pub digest: Digest,
     /// Its size.
     pub size: u64,
+    /// What its descriptor says besides.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
     /// Repositories that it was pushed to, the latest first: from there a registry can take it for others.
     #[serde(default)]
     pub repositories: Vec<String>,

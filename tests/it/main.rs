@@ -13,6 +13,7 @@
 mod support;
 
 mod artifacts;
+mod chunked;
 mod command_line;
 mod commit;
 mod configuration;
@@ -26,6 +27,7 @@ mod events;
 mod faults;
 mod health;
 mod host_conditions;
+mod hostile_chunked;
 mod hostile_engine;
 mod hostile_images;
 mod hostile_registry;

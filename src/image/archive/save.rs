@@ -18,7 +18,7 @@ use crate::image::encryption::{EncryptionError, EncryptionKeys, LayerCipher};
 use crate::image::error::{Error, Result};
 use crate::image::inflate::Inflated;
 use crate::image::manifest::{Descriptor, Family, media_type};
-use crate::image::outgoing::{Leaving, Outgoing, Wanted, layer_type, missing, type_of};
+use crate::image::outgoing::{Leaving, Outgoing, Wanted, described, layer_type, missing};
 use crate::image::progress::{Event, Progress};
 use crate::image::pull::Context;
 use crate::kernel;
@@ -333,13 +333,13 @@ impl<'s> Saver<'s> {
         let mut input = Inflated::new(self.blob(image, blob)?);
         let mut file = spool::nameless(&spool::folder((self.context.config, self.context.env)))?;
         let (mut hasher, mut size) = (Hasher::sha256(), 0);
-        compress(&mut input, settings, &mut |piece| {
+        let annotations = compress(&mut input, settings, &mut |piece| {
             hasher.update(&piece);
             size += piece.len() as u64;
             file.write_all(&piece)
         })?;
         file.rewind()?;
-        Ok((Descriptor::new(type_of(settings.algorithm, Family::Oci), hasher.finish(), size), file))
+        Ok((described(settings.algorithm, Family::Oci, (hasher.finish(), size), annotations), file))
     }
 
     /// Encrypts a layer into a file without a name.

@@ -26,6 +26,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 pub(crate) use cipher::LayerCipher;
 
 use self::key::{PrivateKey, PublicKey};
+use super::chunked;
 use super::manifest::Descriptor;
 use crate::config::ErrorKind;
 use crate::kernel;
@@ -292,6 +293,8 @@ impl EncryptionKeys {
         let keys = jwe::encrypt(&cipher.private_options(&plain.digest), &self.keys);
         let keys = keys.ok_or(EncryptionError::Unusable)?;
         let mut descriptor = plain.clone();
+        // What says where files are says it of the plain blob.
+        chunked::forget(&mut descriptor.annotations);
         descriptor.media_type.push_str(SUFFIX);
         (descriptor.digest, descriptor.size) = encrypted;
         descriptor.annotations.insert(format!("{KEYS}{JWE}"), BASE64.encode(keys));

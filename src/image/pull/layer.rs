@@ -61,6 +61,10 @@ pub(crate) trait Feed {
     fn begin(&mut self, offset: u64) -> Result<(), LayerError>;
     /// The next piece.
     fn next(&mut self) -> Result<Piece, LayerError>;
+    /// Whether what came may be wrong without the source being wrong: what comes after another beginning is not.
+    fn is_guess(&self) -> bool {
+        false
+    }
 }
 
 /// Brings one layer into the store, unless it is there.
@@ -85,17 +89,22 @@ pub(crate) fn bring(
         // Bytes of an earlier download were never checked: if the whole turns out wrong, they may be to blame.
         let resumed = matches!(&slot, BlobSlot::Missing(writer) if writer.offset() > 0);
         match transfer(store, &lock, options, slot, feed) {
-            Err(error) if resumed && may_repeat && is_wrong_content(&error) => {
+            Err(error) if (resumed || feed.is_guess()) && may_repeat && is_wrong_content(&error) => {
                 may_repeat = false;
-                if let BlobSlot::Missing(writer) =
-                    poll(stop, || store.try_blob_writer(&job.descriptor.digest, Some(job.descriptor.size)))?
-                {
-                    writer.discard();
-                }
+                discard(store, job, stop)?;
             }
             outcome => return outcome.map(|()| Brought::Unpacked),
         }
     }
+}
+
+/// Removes what there is of a blob.
+fn discard(store: &Store, job: &LayerJob, stop: &AtomicBool) -> Result<(), LayerError> {
+    let slot = poll(stop, || store.try_blob_writer(&job.descriptor.digest, Some(job.descriptor.size)))?;
+    if let BlobSlot::Missing(writer) = slot {
+        writer.discard();
+    }
+    Ok(())
 }
 
 /// The largest archive that a blob of `size` bytes may be: a bomb must end before it fills the disk (S54).
@@ -119,8 +128,22 @@ fn bring_blob(
     {
         return Ok(());
     }
-    let slot = poll(stop, || store.try_blob_writer(&job.descriptor.digest, Some(job.descriptor.size)))?;
-    let BlobSlot::Missing(mut blob) = slot else { return Ok(()) };
+    let mut may_repeat = true;
+    loop {
+        let slot = poll(stop, || store.try_blob_writer(&job.descriptor.digest, Some(job.descriptor.size)))?;
+        let BlobSlot::Missing(blob) = slot else { return Ok(()) };
+        match keep(blob, feed) {
+            Err(error) if feed.is_guess() && may_repeat && is_wrong_content(&error) => {
+                may_repeat = false;
+                discard(store, job, stop)?;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Takes a blob from its feed, and nothing else.
+fn keep(mut blob: BlobWriter, feed: &mut dyn Feed) -> Result<(), LayerError> {
     feed.begin(blob.offset())?;
     loop {
         match feed.next()? {

@@ -6,6 +6,7 @@
 
 pub(crate) mod layer;
 mod network;
+mod pieces;
 pub(in crate::image) mod pipe;
 mod policy;
 mod registry;

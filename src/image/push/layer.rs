@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::mpsc;
 
+use crate::image::chunked::Annotations;
 use crate::image::compress::{Settings, compress};
 use crate::image::encryption::LayerCipher;
 use crate::image::inflate::Inflated;
@@ -73,6 +74,8 @@ pub(super) struct Coding {
 pub(super) struct Coded {
     pub(super) digest: Digest,
     pub(super) size: u64,
+    /// What its descriptor says besides, where it is not encrypted.
+    pub(super) annotations: Annotations,
     /// Of an encrypted one: the digest before, and the sum.
     pub(super) sealed: Option<(Digest, Vec<u8>)>,
 }
@@ -136,12 +139,15 @@ fn encode(
         sender.blocking_send(Ok(piece)).map_err(|_| io::Error::other("the upload was given up"))
     };
     let mut input = ReadAt { file, position: 0 };
-    match coding.settings {
+    let annotations = match coding.settings {
         Some(settings) => compress(&mut Inflated::new(input), settings, &mut send)?,
-        None => pieces(&mut input, &mut send)?,
-    }
+        None => {
+            pieces(&mut input, &mut send)?;
+            Annotations::new()
+        }
+    };
     let sealed = sealing.map(|(_, sum, plain)| (plain.finish(), sum.finish()));
-    Ok(Coded { digest: hasher.finish(), size, sealed })
+    Ok(Coded { digest: hasher.finish(), size, annotations, sealed })
 }
 
 fn pieces(input: &mut dyn io::Read, send: &mut dyn FnMut(Vec<u8>) -> io::Result<()>) -> io::Result<()> {

@@ -13,7 +13,7 @@ use crate::image::compress::Settings;
 use crate::image::encryption::{EncryptionKeys, LayerCipher};
 use crate::image::error::{Error, Result};
 use crate::image::manifest::{Descriptor, Family};
-use crate::image::outgoing::{Leaving, Outgoing, Wanted, layer_type, method, missing, type_of};
+use crate::image::outgoing::{Leaving, Outgoing, Wanted, described, layer_type, method, missing, type_of};
 use crate::image::place::Place;
 use crate::image::progress::{Event, Reporter};
 use crate::image::pull::Context;
@@ -182,8 +182,9 @@ impl Upload<'_, '_, '_> {
 
     async fn encoded(&self, blob: &Digest, diff_id: &Digest, settings: Settings) -> Result<Descriptor> {
         let method = method(settings);
-        let described = |digest: Digest, size: u64| {
-            Descriptor::new(type_of(settings.algorithm, self.target.family), digest, size)
+        let described = |variant: Variant| {
+            let family = self.target.family;
+            described(settings.algorithm, family, (variant.digest, variant.size), variant.annotations)
         };
         let remote = &self.target.place.remote;
         let mut repositories = vec![remote.repository()];
@@ -193,13 +194,14 @@ impl Upload<'_, '_, '_> {
             if self.is_there(&known.digest, &repositories).await? {
                 self.reporter.report(Event::BlobSkipped(&known.digest));
                 self.remember(diff_id, Variant { repositories, ..known.clone() });
-                return Ok(described(known.digest, known.size));
+                return Ok(described(known));
             }
         }
         let coding = Coding { settings: Some(settings), cipher: None };
-        let Coded { digest, size, .. } = self.send(blob, diff_id, coding).await?;
-        self.remember(diff_id, Variant { method, digest: digest.clone(), size, repositories });
-        Ok(described(digest, size))
+        let Coded { digest, size, annotations, .. } = self.send(blob, diff_id, coding).await?;
+        let variant = Variant { method, digest, size, annotations, repositories };
+        self.remember(diff_id, variant.clone());
+        Ok(described(variant))
     }
 
     /// Encrypts a layer on its way. Nobody has it yet: each time the key is another one.
@@ -213,7 +215,7 @@ impl Upload<'_, '_, '_> {
             }
         };
         let coding = Coding { settings, cipher: Some(cipher.clone()) };
-        let Coded { digest, size, sealed } = self.send(blob, &plain.digest, coding).await?;
+        let Coded { digest, size, sealed, .. } = self.send(blob, &plain.digest, coding).await?;
         let (plain_digest, sum) = sealed.expect("it was encrypted");
         let media_type = layer_type(&plain.media_type, self.target.family).to_owned();
         let plain = Descriptor { digest: plain_digest, media_type, ..plain };

@@ -110,6 +110,7 @@ impl BlobStream<'_, '_> {
         let (from, total) = match response.status() {
             StatusCode::OK => (0, response.content_length()),
             StatusCode::PARTIAL_CONTENT => content_range(response.headers())
+                .map(|(first, _, total)| (first, total))
                 .ok_or_else(|| broken("the answer has no valid Content-Range"))?,
             status => return Err(unexpected(&self.ask.doing, status)),
         };
@@ -153,8 +154,8 @@ impl BlobStream<'_, '_> {
     }
 }
 
-/// First byte and total size in `Content-Range: bytes FIRST-LAST/TOTAL`.
-fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
+/// First byte, last byte and total size in `Content-Range: bytes FIRST-LAST/TOTAL`.
+pub(super) fn content_range(headers: &HeaderMap) -> Option<(u64, u64, Option<u64>)> {
     let (range, total) =
         headers.get(CONTENT_RANGE)?.to_str().ok()?.strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
@@ -163,8 +164,8 @@ fn content_range(headers: &HeaderMap) -> Option<(u64, Option<u64>)> {
         return None;
     }
     match total.trim() {
-        "*" => Some((first, None)),
-        total => Some((first, Some(total.parse().ok()?))),
+        "*" => Some((first, last, None)),
+        total => Some((first, last, Some(total.parse().ok()?))),
     }
 }
 
@@ -179,8 +180,8 @@ mod tests {
             headers.insert(CONTENT_RANGE, value.parse().unwrap());
             content_range(&headers)
         };
-        assert_eq!(parse("bytes 5-9/10"), Some((5, Some(10))));
-        assert_eq!(parse("bytes 5-9/*"), Some((5, None)));
+        assert_eq!(parse("bytes 5-9/10"), Some((5, 9, Some(10))));
+        assert_eq!(parse("bytes 5-9/*"), Some((5, 9, None)));
         for value in [
             "bytes */10",
             "5-9/10",

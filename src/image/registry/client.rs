@@ -85,6 +85,8 @@ pub(super) struct Ask<'b> {
     pub(super) accept: Option<&'static str>,
     /// First byte wanted.
     pub(super) from: u64,
+    /// Last byte wanted, if not all.
+    pub(super) to: Option<u64>,
     pub(super) doing: String,
     /// What is sent.
     pub(super) body: Option<Sent<'b>>,
@@ -96,7 +98,17 @@ pub(super) struct Ask<'b> {
 
 impl<'b> Ask<'b> {
     pub(super) fn new(method: Method, path: String, doing: String) -> Self {
-        Self { method, path, accept: None, from: 0, doing, body: None, scope: None, may_leave: false }
+        Self {
+            method,
+            path,
+            accept: None,
+            from: 0,
+            to: None,
+            doing,
+            body: None,
+            scope: None,
+            may_leave: false,
+        }
     }
 
     pub(super) fn get(path: String, doing: String) -> Self {
@@ -380,6 +392,7 @@ impl<'a> Client<'a> {
             accept: ask.accept,
             authorization: authorization.filter(|_| !is_foreign),
             from: ask.from,
+            to: ask.to,
             form: None,
             body: ask.body,
             doing: ask.doing.clone(),

@@ -20,6 +20,7 @@ impl Client<'_> {
                 accept: None,
                 authorization: None,
                 from: 0,
+                to: None,
                 form: None,
                 body: None,
                 doing: doing.clone(),

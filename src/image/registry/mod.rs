@@ -15,6 +15,7 @@ mod client;
 mod error;
 mod lookaside;
 mod manifest;
+mod range;
 mod retry;
 mod search;
 mod tls;
@@ -27,6 +28,7 @@ pub use body::{Payload, Pieces, file_pieces};
 pub use client::{Access, Client, Connection};
 pub use error::{Answer, RegistryError, TransportCause};
 pub use manifest::{Head, Served};
+pub(in crate::image) use range::{RANGE_MAX, split};
 pub use retry::RetryPolicy;
 pub use search::Hit;
 

@@ -90,6 +90,7 @@ pub(super) async fn fetch(
         accept: Some("application/json"),
         authorization: None,
         from: 0,
+        to: None,
         form: None,
         body: None,
         doing: "requesting a bearer token".to_owned(),

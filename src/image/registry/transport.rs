@@ -33,6 +33,8 @@ pub(super) struct Request<'b> {
     pub(super) authorization: Option<HeaderValue>,
     /// First byte wanted.
     pub(super) from: u64,
+    /// Last byte wanted, if not all.
+    pub(super) to: Option<u64>,
     /// A form to post.
     pub(super) form: Option<String>,
     /// What is uploaded.
@@ -114,8 +116,10 @@ impl Transport {
         if let Some(value) = authorization {
             builder = builder.header(AUTHORIZATION, value.clone());
         }
-        if request.from > 0 {
-            builder = builder.header(RANGE, format!("bytes={}-", request.from));
+        match request.to {
+            Some(to) => builder = builder.header(RANGE, format!("bytes={}-{to}", request.from)),
+            None if request.from > 0 => builder = builder.header(RANGE, format!("bytes={}-", request.from)),
+            None => {}
         }
         if let Some(form) = &request.form {
             builder = builder.header("Content-Type", "application/x-www-form-urlencoded").body(form.clone());

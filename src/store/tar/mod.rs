@@ -6,6 +6,7 @@
 
 mod header;
 mod input;
+mod original;
 mod pax;
 mod reader;
 mod sparse;
@@ -15,6 +16,7 @@ mod writer;
 
 use std::io;
 
+pub use original::{Original, Time};
 pub use reader::{Archive, Entry};
 pub use sparse::Piece;
 pub use writer::Writer;

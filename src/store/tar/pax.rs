@@ -11,6 +11,10 @@ pub(super) struct Pax {
     pub(super) uid: Option<i64>,
     pub(super) gid: Option<i64>,
     pub(super) mtime: Option<(i64, u32)>,
+    /// As it stands there: nothing is unpacked with it.
+    pub(super) atime: Vec<u8>,
+    /// Likewise.
+    pub(super) ctime: Vec<u8>,
     pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
     pub(super) sparse: Sparse,
 }
@@ -70,6 +74,8 @@ impl Pax {
             b"uid" => self.uid = number()?,
             b"gid" => self.gid = number()?,
             b"mtime" => self.mtime = (!value.is_empty()).then(|| time(value)).transpose()?,
+            b"atime" => self.atime = value.to_vec(),
+            b"ctime" => self.ctime = value.to_vec(),
             b"GNU.sparse.major" => self.sparse.major = value.to_vec(),
             b"GNU.sparse.minor" => self.sparse.minor = value.to_vec(),
             b"GNU.sparse.name" => self.sparse.name = value.to_vec(),
@@ -89,7 +95,7 @@ impl Pax {
 
     /// Whether anything in it would change an entry, if a reader applied it.
     pub(super) fn changes_entries(&self) -> bool {
-        let Self { path, link, size, uid, gid, mtime: _, xattrs, sparse } = self;
+        let Self { path, link, size, uid, gid, mtime: _, atime: _, ctime: _, xattrs, sparse } = self;
         path.is_some()
             || link.is_some()
             || size.is_some()
@@ -147,7 +153,7 @@ pub(super) fn decimal(text: &[u8]) -> Result<i64, &'static str> {
 }
 
 /// `[-]SECONDS[.FRACTION]`, as seconds and nanoseconds after them.
-fn time(text: &[u8]) -> Result<(i64, u32), &'static str> {
+pub(super) fn time(text: &[u8]) -> Result<(i64, u32), &'static str> {
     let (negative, digits) = match text.strip_prefix(b"-") {
         Some(rest) => (true, rest),
         None => (false, text),

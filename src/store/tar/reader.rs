@@ -386,7 +386,7 @@ impl<R> Entry<'_, R> {
     }
 }
 
-fn kind(raw: &Raw) -> Option<Kind> {
+pub(super) fn kind(raw: &Raw) -> Option<Kind> {
     Some(match raw.type_flag {
         // The oldest form marks a directory by its name only.
         0 if raw.name.ends_with(b"/") => Kind::Directory,

@@ -177,23 +177,27 @@ fn read_request(reader: &mut impl std::io::BufRead) -> std::io::Result<Option<Re
     Ok(Some(Request { method: method.into(), path: path.into(), headers }))
 }
 
-/// What a registry would say; ranges as in `bytes=N-`.
+/// What a registry would say; ranges as in `bytes=N-` and `bytes=N-M`.
 fn honest(request: &Request, contents: &BTreeMap<String, (String, Vec<u8>)>) -> Answer {
     let Some((kind, bytes)) = contents.get(&request.path) else {
         return Answer::new(404, r#"{"errors":[{"code":"NAME_UNKNOWN","message":"not here"}]}"#);
     };
-    let start =
-        request.header("range").strip_prefix("bytes=").and_then(|r| r.split('-').next()?.parse().ok());
-    let answer = match start {
-        Some(start) if start < bytes.len() => {
-            let range = format!("bytes {start}-{}/{}", bytes.len() - 1, bytes.len());
-            Answer::new(206, &bytes[start..]).with("Content-Range", range)
+    let answer = match range(request, bytes.len()) {
+        Some((first, last)) => {
+            let range = format!("bytes {first}-{last}/{}", bytes.len());
+            Answer::new(206, &bytes[first..=last]).with("Content-Range", range)
         }
-        _ => Answer::new(200, bytes.clone()),
+        None => Answer::new(200, bytes.clone()),
     };
     answer
         .with("Content-Type", kind.clone())
         .with("Docker-Content-Digest", format!("sha256:{}", sha256(bytes)))
+}
+
+fn range(request: &Request, length: usize) -> Option<(usize, usize)> {
+    let (first, last) = request.header("range").strip_prefix("bytes=")?.split_once('-')?;
+    let first: usize = first.parse().ok().filter(|first| *first < length)?;
+    Some((first, last.parse().unwrap_or(usize::MAX).min(length - 1)))
 }
 
 /// Sends an answer; says whether the connection may go on.
