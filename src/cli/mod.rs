@@ -67,6 +67,7 @@ pub mod invocation;
 pub mod manual;
 pub mod progress;
 pub mod sanitize;
+pub mod secrets;
 pub mod session;
 pub mod tree;
 pub mod ui;
@@ -128,7 +129,7 @@ fn log_start(ui: &mut Ui, words: &[OsString]) {
     }
     let program = ui.program().to_owned();
     ui.log(Level::Info, format_args!("{program} filtering at log level {}", ui.level().name()));
-    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    let words = secrets::hide(words.iter().map(|word| word.to_string_lossy().into_owned()));
     ui.log(Level::Debug, format_args!("Called {program} {}", words.join(" ")));
     ui.log(Level::Trace, format_args!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION")));
 }

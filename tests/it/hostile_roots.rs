@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::support::canary::Canary;
 use super::support::env::{finish, outcome, rbox_binary, spawn_captured};
-use super::support::image::{Entry, busybox_config, busybox_entries, dir, file, layer, link, sha256};
+use super::support::image::{Entry, busybox_config, busybox_entries, dir, file, gzip, layer, link, sha256};
 use super::support::{Outcome, TestEnv};
 
 const EVIL: &str = "localhost/evil:1";
@@ -500,6 +500,12 @@ fn s90_no_program_of_the_image_runs_outside() {
         "gzip",
         "xz",
         "zstd",
+        "unpigz",
+        "pigz",
+        "bzip2",
+        "chown",
+        "id",
+        "diff",
         "newuidmap",
         "newgidmap",
         "nsenter",
@@ -520,6 +526,10 @@ fn s90_no_program_of_the_image_runs_outside() {
     env.load_image(EVIL, &entries, &config);
     env.ok(["run", "-d", "--name", "c", EVIL, "sleep", "1000"]);
     let archive = env.work().join("saved.tar");
+    let (exported, copied) = (env.work().join("exported.tar"), env.work().join("copied"));
+    let packed = env.work().join("packed.tar.gz");
+    std::fs::write(&packed, gzip(&layer(&[file("packed", "x")]))).unwrap();
+    let to_copy = packed.to_str().unwrap();
     for args in [
         &["top", "c"][..],
         &["exec", "-u", "worker", "c", "true"],
@@ -529,7 +539,19 @@ fn s90_no_program_of_the_image_runs_outside() {
         &["system", "df"],
         &["save", "-q", "-o", archive.to_str().unwrap(), EVIL],
         &["run", "--rm", "-u", "worker", "--userns=keep-id", EVIL, "true"],
+        &["cp", to_copy, "c:/tmp/packed.tar.gz"],
+        &["cp", "c:/etc", copied.to_str().unwrap()],
+        &["diff", "c"],
+        &["export", "-o", exported.to_str().unwrap(), "c"],
+        &["commit", "-q", "c", "localhost/kept"],
+        &["stats", "--no-stream", "c"],
+        &["port", "c"],
+        &["volume", "create", "v"],
+        &["run", "--rm", "-v", "v:/etc", EVIL, "true"],
         &["stop", "-t", "0", "c"],
+        &["cp", "c:/etc/passwd", "-"],
+        &["container", "clone", "c", "d"],
+        &["import", exported.to_str().unwrap(), "localhost/imported"],
     ] {
         let outcome = env.run(args);
         assert!(!outcome.stderr.contains("panicked"), "{args:?}: {outcome:#?}");

@@ -13,6 +13,7 @@
 mod support;
 
 mod artifacts;
+mod attacks;
 mod chunked;
 mod command_line;
 mod commit;

@@ -4,6 +4,7 @@ use crate::cli::args::create::{CreateArgs, request};
 use crate::cli::ensure;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::cli::secrets;
 use crate::cli::ui::Ui;
 use crate::container::create;
 use crate::engine::Engine;
@@ -36,7 +37,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     }
     super::run::warn_about_flags(ui, &args.create);
     let mut request = request::request(engine, &args.create)?;
-    request.create_command = std::env::args().collect();
+    request.create_command = secrets::command_line();
     ensure::image(ui, engine, &args.create, &mut request)?;
     ensure::replaced(ui, engine, &request)?;
     let created = create::create(engine, request).map_err(super::run::not_created)?;

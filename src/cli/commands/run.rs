@@ -8,6 +8,7 @@ use crate::cli::args::fds;
 use crate::cli::ensure;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::cli::secrets;
 use crate::cli::session::{self, Attachment, Inheritance};
 use crate::cli::ui::Ui;
 use crate::cli::values::go_bool;
@@ -70,7 +71,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     // The helpers that write the id maps take longer than anything else: they work while the container is made.
     let entering = userns::begin(engine.paths()?, engine.user_maps(), linger(engine, &args)?)?;
     let mut request = request::request(engine, &args.create)?;
-    request.create_command = std::env::args().collect();
+    request.create_command = secrets::command_line();
     request.remove |= args.rmi;
     request.remove_image = args.rmi;
     request.user.passwd = args.passwd.unwrap_or(true);

@@ -5,6 +5,7 @@ use crate::cli::args::limits::LimitArgs;
 use crate::cli::ensure;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::cli::secrets;
 use crate::cli::session::{self, Inheritance};
 use crate::cli::ui::Ui;
 use crate::container::create::{self, CreateRequest, Created, RootFs};
@@ -101,7 +102,7 @@ fn request(containers: &Containers, record: &Record, name: String) -> Result<Cre
     identity.monitor_pid_file = None;
     request.restart = Some(record.lifecycle.restart);
     request.health.clone_from(&record.health);
-    request.create_command = std::env::args().collect();
+    request.create_command = secrets::command_line();
     request.extras = create::Extras::default();
     Ok(request)
 }
