@@ -2,11 +2,15 @@
 
 use super::config::ImageConfig;
 use super::encryption::is_encrypted;
-use super::error::{LayerError, Result};
+use super::error::{LayerError, Result, chain};
 use super::inflate::Inflated;
 use super::manifest::{DOCUMENT_MAX, Document, Manifest};
+use super::platform::Platform;
+use super::progress::{Event, Progress};
 use super::pull::layer::known_blob;
 use super::pull::write::Documents;
+use super::pull::{Context, again};
+use super::reference::{LOCALHOST, Reference};
 use crate::store::{self, Digest, ImageId, LayerLock, Store, UnpackOptions};
 
 /// Manifests are looked for among blobs of at most this size.
@@ -70,6 +74,35 @@ pub fn rebuild_record(store: &Store, id: &ImageId) -> Result<bool> {
     }
     documents.write(store)?;
     Ok(true)
+}
+
+/// Fetches again what the store lacks of an image, from where its names say that it came; false where none of them leads to it.
+/// What fails on the way is told to `progress`.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn fetch(
+    context: Context<'_>,
+    id: &ImageId,
+    platform: Option<Platform>,
+    progress: &mut dyn Progress,
+) -> Result<bool> {
+    for tag in context.store.names_of(id)? {
+        let (Ok(name), Some(digest)) = (Reference::parse(&tag.name), tag.manifest) else { continue };
+        // Nobody serves images without a port there: it was made or loaded here.
+        if name.domain() == LOCALHOST {
+            continue;
+        }
+        match again(context, &name.with_digest(digest), platform.clone(), progress) {
+            Ok(fetched) if fetched == *id => return Ok(true),
+            Ok(other) => {
+                let text = format!("{name} is another image by now: {other}");
+                progress.event(Event::Warning(&text));
+            }
+            Err(error) => progress.event(Event::Warning(&chain(&error))),
+        }
+    }
+    Ok(false)
 }
 
 /// The manifest of the image with this config.

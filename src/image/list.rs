@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use super::attach;
 use super::config::ImageConfig;
 use super::error::{Error, Refusal, Result};
 use super::manifest::{DOCUMENT_MAX, Descriptor, Document, Family, Index};
@@ -38,6 +39,19 @@ pub struct Overrides {
 impl Overrides {
     fn apply(&self, entry: &mut Descriptor) {
         entry.annotations.extend(self.annotations.clone());
+        self.apply_platform(entry);
+    }
+
+    /// The same for an artifact, which has a platform only if one is stated.
+    pub(super) fn apply_to_artifact(&self, entry: &mut Descriptor) {
+        entry.annotations.extend(self.annotations.clone());
+        let only = Self { annotations: self.annotations.clone(), ..Self::default() };
+        if *self != only {
+            self.apply_platform(entry);
+        }
+    }
+
+    fn apply_platform(&self, entry: &mut Descriptor) {
         let platform = entry.platform.get_or_insert_with(|| Platform::normalised("", "", None));
         if let Some(architecture) = &self.architecture {
             platform.architecture.clone_from(architecture);
@@ -66,7 +80,7 @@ impl Overrides {
 /// When it cannot be written.
 pub fn create(store: &Store, name: &Reference) -> Result<ImageRecord> {
     let index = Index { family: Family::Docker, manifests: Vec::new(), annotations: BTreeMap::new() };
-    let record = store.put_list(None, &index.to_json(), BTreeMap::new())?;
+    let record = store.put_list(None, &index.to_json(), BTreeMap::new(), Vec::new())?;
     store.tag(&name.to_string(), &record.id, None)?;
     Ok(record)
 }
@@ -116,7 +130,8 @@ pub fn choose(
 pub fn write(store: &Store, list: &ImageRecord, mut index: Index) -> Result<ImageRecord> {
     // Only an empty list is Docker's, as podman has it.
     index.family = if index.manifests.is_empty() { Family::Docker } else { Family::Oci };
-    Ok(store.put_list(Some(&list.id), &index.to_json(), list.sources.clone())?)
+    let parts = attach::parts(store, list, index.manifests.iter().map(|entry| &entry.digest))?;
+    Ok(store.put_list(Some(&list.id), &index.to_json(), list.sources.clone(), parts)?)
 }
 
 /// Adds an image that is here.

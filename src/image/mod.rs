@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod artifact;
+pub mod attach;
 pub mod auth;
 pub mod change;
 pub mod check;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::error::{Error, Result};
 use super::record::VERSION;
 use super::table::exclusive_if_there;
-use super::{ImageId, ImageRecord, Store};
+use super::{Digest, ImageId, ImageRecord, Store};
 use crate::kernel;
 use crate::kernel::file::Flock;
 
@@ -29,6 +29,7 @@ impl Store {
         id: Option<&ImageId>,
         index: &[u8],
         sources: BTreeMap<String, String>,
+        parts: Vec<Digest>,
     ) -> Result<ImageRecord> {
         let random = || {
             ImageId::random().map_err(|error| Error::Kernel {
@@ -41,7 +42,7 @@ impl Store {
             version: VERSION,
             id,
             manifest: Some(self.put_blob(index)?),
-            manifests: Vec::new(),
+            manifests: parts,
             layers: Vec::new(),
             attributes: None,
             size: 0,

@@ -73,6 +73,13 @@ fn an_image_of_a_container_holds_what_it_changed() {
     }
     let layers = |name: &str| ok(&env, &["image", "inspect", "-f", "{{len .RootFS.Layers}}", name]);
     assert_eq!((layers("localhost/plain").as_str(), layers("localhost/squashed").as_str()), ("3", "1"));
+    let told = env.run(["commit", "c", "told"]).stderr;
+    for line in
+        ["Getting image source signatures", "Copying blob sha256:", "Copying config ", "Writing manifest"]
+    {
+        assert!(told.contains(line), "{told}");
+    }
+    assert_eq!(env.run(["commit", "-q", "c", "told"]).stderr, "");
     ok(&env, &["rm", "-a"]);
 }
 

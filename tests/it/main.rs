@@ -26,6 +26,7 @@ mod doctor;
 mod encryption;
 mod events;
 mod faults;
+mod fetched_again;
 mod health;
 mod host_conditions;
 mod hostile_chunked;

@@ -1,6 +1,6 @@
 //! `manifest`: lists of images are made, changed, pushed to Debian's docker-registry and read back.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::TestEnv;
 use super::support::env::tool;
@@ -153,4 +153,60 @@ fn changes_of_one_list_at_once_are_all_kept() {
         }
     });
     assert_eq!(inspect(&env, "multi:1")["manifests"].as_array().unwrap().len(), names.len());
+}
+
+#[test]
+fn files_are_added_as_artifacts() {
+    let env = TestEnv::new("list-artifacts");
+    let registry = Registry::open(&env.work());
+    let put = |name: &str, content: &[u8]| {
+        let path = env.work().join(name);
+        std::fs::write(&path, content).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (text, zeros, config) =
+        (put("text", b"oh yeah\n"), put("zeros", &[0; 5000]), put("config", b"{\"a\":1}"));
+    let list = "localhost/list:1";
+    env.ok(["manifest", "create", list]);
+    env.ok(["manifest", "add", "--artifact", "--annotation=a=b", list, &text, &zeros]);
+    let typed =
+        ["--artifact", "--artifact-type=text/x", "--artifact-config", &config, "--os=linux", "--arch=arm"];
+    let image = env.busybox();
+    let more =
+        ["--artifact-layer-type=x/y", "--artifact-exclude-titles", "--artifact-subject", image, list, &text];
+    env.ok(["manifest", "add"].iter().chain(&typed).chain(&more));
+    // Nothing of it goes with what is pruned.
+    env.ok(["image", "prune", "-f"]);
+    let name = format!("{}/list:1", registry.host());
+    env.ok(["manifest", "push", "-q", "--tls-verify=false", list, &name]);
+    let index = registry.inspect("list:1");
+    let entries = index["manifests"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{index:#}");
+    assert_eq!(entries[0]["annotations"]["a"], "b");
+    assert!(entries[0]["platform"].is_null(), "{index:#}");
+    assert_eq!(
+        (&entries[1]["artifactType"], &entries[1]["platform"]["os"]),
+        (&json!("text/x"), &json!("linux"))
+    );
+    let manifest = |at: usize| registry.inspect(&format!("list@{}", entries[at]["digest"].as_str().unwrap()));
+    let (first, second) = (manifest(0), manifest(1));
+    assert_eq!(first["artifactType"], "application/vnd.unknown.artifact.v1");
+    assert_eq!(first["config"]["mediaType"], "application/vnd.oci.empty.v1+json");
+    let types: Vec<_> = first["layers"].as_array().unwrap().iter().map(|l| l["mediaType"].clone()).collect();
+    assert_eq!(types, ["text/plain", "application/octet-stream"]);
+    assert_eq!(first["layers"][1]["annotations"]["org.opencontainers.image.title"], "zeros");
+    assert_eq!(second["config"]["mediaType"], "application/vnd.oci.image.config.v1+json");
+    assert_eq!(second["layers"][0]["mediaType"], "x/y");
+    assert!(second["layers"][0]["annotations"].is_null() && second["subject"]["digest"].is_string());
+    // What is taken out of the list goes with it.
+    env.ok(["manifest", "remove", list, entries[0]["digest"].as_str().unwrap()]);
+    env.ok(["image", "prune", "-f"]);
+    let blob = |digest: &Value| env.data().join("blobs/sha256").join(&digest.as_str().unwrap()[7..]);
+    assert!(!blob(&first["layers"][1]["digest"]).exists() && blob(&second["layers"][0]["digest"]).exists());
+    assert_eq!(env.ok(["system", "check"]), "");
+    let alone = env.fails(125, ["manifest", "add", "--artifact-type=x", "--artifact-subject=y", list, &text]);
+    assert!(alone.contains("--artifact-type/--artifact-subject require --artifact"), "{alone}");
+    assert!(env.fails(125, ["manifest", "add", "--artifact", list, "/nosuch"]).contains("no such file"));
+    env.ok(["manifest", "rm", list]);
+    assert!(!blob(&second["layers"][0]["digest"]).exists());
 }

@@ -9,6 +9,7 @@ use rustix::fs::{Mode, OFlags};
 use crate::cli::commands::image::tag::local_name;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::container::create::CreateRequest;
 use crate::container::{Containers, Record, Status, Time};
@@ -17,6 +18,7 @@ use crate::image::change;
 use crate::image::commit::{CommitRequest, commit};
 use crate::image::config::{Empty, HistoryEntry, ImageConfig, RunConfig};
 use crate::image::manifest::DOCUMENT_MAX;
+use crate::image::progress::{Event as Step, Progress as _};
 use crate::kernel;
 use crate::store::pack::{PackOptions, pack};
 use crate::store::{ImageId, ImageRecord};
@@ -64,6 +66,16 @@ pub struct Args {
     image: Option<String>,
 }
 
+/// Says what was written, as a copy of an image does.
+fn tell(ui: &mut Ui, image: &ImageRecord) {
+    let mut progress = PullProgress::new(ui);
+    for layer in &image.layers {
+        progress.event(Step::BlobSkipped(&layer.diff_id));
+    }
+    progress.event(Step::Config(&image.id.digest()));
+    progress.event(Step::Manifest);
+}
+
 /// Paths that the engine makes in every root to mount its own on.
 pub(super) const ENGINE_PATHS: [&str; 8] =
     ["dev", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab", "run/.containerenv"];
@@ -106,6 +118,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if paused {
         containers.pause(&record)?;
     }
+    PullProgress::new(ui).event(Step::Source);
     let layer = pack_layer(engine, &containers, &record, args.squash);
     if paused {
         containers.unpause(&record)?;
@@ -127,6 +140,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         platform: Default::default(),
     };
     let image = commit(store, request)?;
+    tell(ui, &image);
     if let Some(name) = name {
         store.tag(&name.to_string(), &image.id, None)?;
     }

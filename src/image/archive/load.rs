@@ -20,7 +20,10 @@ use crate::image::reference::Reference;
 use crate::image::signature::Subject;
 use crate::image::signature::place::in_folder;
 use crate::kernel;
-use crate::store::{Digest, ImageId};
+use crate::store::{self, Digest, ImageId};
+
+/// How often an image is written until it has its names.
+const ATTEMPTS: usize = 10;
 
 /// What to load.
 #[derive(Debug)]
@@ -77,7 +80,7 @@ pub fn load(context: Context<'_>, request: LoadRequest, progress: &mut dyn Progr
     let demands = Policy::load(context.paths)?.check_path(transport, place)?;
     verify(&demands, place, transport == "dir", &found)?;
     let keys = DecryptionKeys::default();
-    found.into_iter().map(|found| store(context, found, &keys, reporter)).collect()
+    found.into_iter().map(|found| bring_in(context, found, &keys, reporter)).collect()
 }
 
 /// Loads what a name with a transport means.
@@ -105,7 +108,7 @@ pub(crate) fn load_source(
     };
     let found = found.map_err(|failure| image_error(Some(path), failure))?;
     verify(&demands, path, matches!(source, Source::Dir { .. }), &found)?;
-    found.into_iter().map(|found| Ok(store(context, found, keys, reporter)?.id)).collect()
+    found.into_iter().map(|found| Ok(bring_in(context, found, keys, reporter)?.id)).collect()
 }
 
 /// Brings an image over from podman's store. It keeps its names there.
@@ -119,7 +122,7 @@ pub(crate) fn import_podman(
     let demands = Policy::load(context.paths)?.check_path("containers-storage", &root)?;
     let found = podman::image(&root, name).map_err(|failure| image_error(Some(&root), failure))?;
     verify(&demands, &root, false, std::slice::from_ref(&found))?;
-    Ok(vec![store(context, found, &DecryptionKeys::default(), reporter)?.id])
+    Ok(vec![bring_in(context, found, &DecryptionKeys::default(), reporter)?.id])
 }
 
 /// Checks the signatures of all images; only `dir:` folders have any.
@@ -196,7 +199,7 @@ fn transport_of(files: &Files) -> Result<&'static str, ArchiveError> {
 }
 
 /// Stores one image and gives it its names.
-fn store(
+fn bring_in(
     context: Context<'_>,
     found: Found,
     keys: &DecryptionKeys,
@@ -222,19 +225,37 @@ fn store(
     bring::bring_all(context, &work, reporter)?;
     reporter.report(Event::Config(&documents.manifest.config.digest));
     reporter.report(Event::Manifest);
-    let record = documents.write(context.store)?;
+    let mut attempt = 1;
+    loop {
+        let record = documents.clone().write(context.store)?;
+        match name_all(context, &record.id, &names, &top, reporter) {
+            // Before it had a name somebody has pruned it; what it consists of is still held.
+            Err(Error::Store(store::Error::NotFound { .. })) if attempt < ATTEMPTS => attempt += 1,
+            named => return Ok(Loaded { id: record.id, names: named? }),
+        }
+    }
+}
+
+/// Gives an image its names; returned are these in full.
+fn name_all(
+    context: Context<'_>,
+    id: &ImageId,
+    names: &[String],
+    top: &Digest,
+    reporter: Reporter<'_>,
+) -> Result<Vec<String>> {
     let mut given = Vec::new();
     for name in names {
         let reference =
-            Reference::parse_local(&name).map_err(|source| Error::Reference { text: name, source })?;
+            Reference::parse_local(name).map_err(|source| Error::Reference { text: name.clone(), source })?;
         let name = reference.with_default_tag().to_string();
-        if let Some(before) = context.store.tag(&name, &record.id, Some(top.clone()))? {
+        if let Some(before) = context.store.tag(&name, id, Some(top.clone()))? {
             let text = format!("{name} named image {} before", before.short());
             reporter.report(Event::Warning(&text));
         }
         given.push(name);
     }
-    Ok(Loaded { id: record.id, names: given })
+    Ok(given)
 }
 
 fn archive_error(path: Option<&Path>, error: ArchiveError) -> Error {

@@ -16,7 +16,7 @@ use crate::store::{Digest, Hasher};
 
 const PIECE: usize = 256 << 10;
 /// The config of what has none.
-const EMPTY: &[u8] = b"{}";
+pub(in crate::image) const EMPTY: &[u8] = b"{}";
 
 /// What is added.
 #[derive(Debug, Clone, Default)]

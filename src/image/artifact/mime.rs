@@ -1,7 +1,7 @@
 //! The type of a file by its first bytes, as Go's net/http and with it podman tells it.
 
 /// How many bytes are looked at.
-pub(super) const SNIFFED: usize = 512;
+pub(in crate::image) const SNIFFED: usize = 512;
 
 const OCTETS: &str = "application/octet-stream";
 
@@ -60,7 +60,7 @@ const TAGS: &[&str] = &[
 ];
 
 /// The type of what begins with `bytes`.
-pub(super) fn detect(bytes: &[u8]) -> &'static str {
+pub(in crate::image) fn detect(bytes: &[u8]) -> &'static str {
     let bytes = &bytes[..bytes.len().min(SNIFFED)];
     let is_space = |byte: &u8| matches!(byte, b'\t' | b'\n' | 0x0c | b'\r' | b' ');
     let start = bytes.iter().position(|byte| !is_space(byte)).unwrap_or(bytes.len());

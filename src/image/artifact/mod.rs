@@ -5,7 +5,8 @@
 //! is written last and atomically, and readers need no lock. Blobs that no manifest names are removed with the next change.
 
 mod add;
-mod mime;
+mod check;
+pub(in crate::image) mod mime;
 mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,6 +19,8 @@ use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 pub use add::AddRequest;
+pub use check::mend;
+pub(in crate::image) use add::EMPTY;
 pub use transfer::{PushRequest, pull, push};
 
 use super::encryption::{EncryptionError, Opened};
@@ -33,7 +36,7 @@ pub(crate) const TITLE: &str = "org.opencontainers.image.title";
 /// The annotation with the moment of making.
 pub const CREATED: &str = "org.opencontainers.image.created";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
-const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
+pub(in crate::image) const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
 const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// Why something cannot be done with an artifact.
@@ -309,14 +312,15 @@ impl Artifacts {
         let path = self.dir.join("index.json");
         let bytes = match read_limited(&path, DOCUMENT_MAX) {
             Ok(bytes) => bytes,
-            Err(error) if error.errno() == Some(libc::ENOENT) => {
-                let media_type = media_type::OCI_INDEX.to_owned();
-                return Ok(Index { schema_version: 2, media_type, manifests: Vec::new() });
-            }
+            Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(self.empty_index()),
             Err(error) => return Err(error.into()),
         };
         serde_json::from_slice(&bytes)
             .map_err(|error| ArtifactError::Damaged { path, message: error.to_string() })
+    }
+
+    fn empty_index(&self) -> Index {
+        Index { schema_version: 2, media_type: media_type::OCI_INDEX.to_owned(), manifests: Vec::new() }
     }
 
     fn write_index(&self, index: &Index) -> Result<()> {
@@ -362,21 +366,18 @@ impl Artifacts {
             let path = path.clone();
             move |error: std::io::Error| kernel::Error::path(call, &path, error)
         };
-        let mut input = File::open(&path).map_err(failed("open"))?;
+        let input = File::open(&path).map_err(failed("open"))?;
         let (mut writer, mut sum, mut stream) =
             (self.writer()?, opened.cipher.sum(), opened.cipher.stream(0));
-        let mut buffer = vec![0; 256 << 10];
-        loop {
-            let count = match input.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(failed("read")(error).into()),
-            };
-            sum.update(&buffer[..count]);
-            stream.apply(&mut buffer[..count]);
-            writer.write(&buffer[..count])?;
-        }
+        let mut written = Ok(());
+        pieces(&input, |piece| {
+            sum.update(piece);
+            stream.apply(piece);
+            written = writer.write(piece);
+            written.as_ref().map_err(|_| std::io::ErrorKind::Other.into()).copied()
+        })
+        .or_else(|error| if written.is_err() { Ok(()) } else { Err(failed("read")(error)) })?;
+        written?;
         if !opened.cipher.verify(&opened.sum, sum) {
             return Ok(Err(EncryptionError::Tampered));
         }
@@ -392,8 +393,8 @@ impl Artifacts {
         for entry in &index.manifests {
             used.insert(entry.digest.hex());
             let path = self.blob_path(&entry.digest);
-            let bytes = read_limited(&path, DOCUMENT_MAX)?;
             // What a manifest that cannot be read names is not known: then nothing is removed.
+            let Ok(bytes) = read_limited(&path, DOCUMENT_MAX) else { return Ok(()) };
             let Ok(manifest) = serde_json::from_slice::<ArtifactManifest>(&bytes) else { return Ok(()) };
             used.extend(manifest.layers.iter().chain([&manifest.config]).map(|blob| blob.digest.hex()));
         }
@@ -408,6 +409,19 @@ impl Artifacts {
             }
         }
         Ok(())
+    }
+}
+
+/// Reads a file in pieces.
+fn pieces(mut file: &File, mut each: impl FnMut(&mut [u8]) -> std::io::Result<()>) -> std::io::Result<()> {
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => each(&mut buffer[..count])?,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

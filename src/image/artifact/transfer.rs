@@ -48,17 +48,40 @@ pub fn pull(
     progress: &mut dyn Progress,
 ) -> Result<Digest> {
     let reference = parse(name)?;
+    let name = name.strip_prefix("docker://").unwrap_or(name);
+    fetch_as(context, &reference, name, (options, keys), progress)
+}
+
+/// Brings what an artifact that is here lacks.
+pub(super) fn again(
+    context: Context<'_>,
+    reference: &Reference,
+    name: &str,
+    progress: &mut dyn Progress,
+) -> Result<Digest> {
+    let options = RegistryOptions { retry: Some(0), ..RegistryOptions::default() };
+    progress.event(Event::Trying(reference));
+    fetch_as(context, reference, name, (&options, &DecryptionKeys::default()), progress)
+}
+
+/// Fetches what a reference leads to and gives it a name.
+fn fetch_as(
+    context: Context<'_>,
+    reference: &Reference,
+    name: &str,
+    (options, keys): (&RegistryOptions, &DecryptionKeys),
+    progress: &mut dyn Progress,
+) -> Result<Digest> {
     let progress = RefCell::new(progress);
     let reporter = Reporter::new(&progress);
-    let demands = Policy::load(context.paths)?.check(&reference)?;
+    let demands = Policy::load(context.paths)?.check(reference)?;
     let registries = Registries::load(context.env, context.paths)?;
-    let mut places = places(context, &registries, options, &reference)?;
+    let mut places = places(context, &registries, options, reference)?;
     let own = places.pop().expect("there is at least one place");
-    let name = name.strip_prefix("docker://").unwrap_or(name);
     let artifacts = Artifacts::of(context.paths);
     let fetch = |place: &Place| {
         let client = place.client(reporter).with_purpose(format!("initializing source docker://{reference}"));
-        let (client, name_there, demands) = (&client, &reference, &demands);
+        let (client, name_there, demands) = (&client, reference, &demands);
         let fetch = Fetch { context, client, reporter, name: name_there, place, demands, keys };
         block_on(fetch.run(&artifacts, name))?
     };

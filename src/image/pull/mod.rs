@@ -14,6 +14,7 @@ mod resolve;
 pub(crate) mod sealed;
 pub(crate) mod write;
 
+pub(in crate::image) use policy::again;
 pub use policy::pull;
 
 use crate::config::{Config, Env, Paths};

@@ -12,8 +12,8 @@ use crate::image::policy::Policy;
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::reference::Reference;
 use crate::image::registries::Registries;
-use crate::image::request::{PullPolicy, PullRequest};
-use crate::store::{Digest, Found, ImageId};
+use crate::image::request::{PullPolicy, PullRequest, RegistryOptions};
+use crate::store::{self, Digest, Found, ImageId};
 
 /// Brings the images that `request` names into the store and gives them their names.
 pub fn pull(
@@ -23,7 +23,7 @@ pub fn pull(
 ) -> Result<Vec<ImageId>> {
     let progress = RefCell::new(progress);
     let reporter = Reporter::new(&progress);
-    let mut pull = Pull { context, request, reporter, registries: None };
+    let mut pull = Pull { context, request, reporter, registries: None, anew: false };
     match resolve::classify(&request.name)? {
         Named::Id(text) if request.policy == PullPolicy::Always => {
             let _ = text;
@@ -44,11 +44,29 @@ pub fn pull(
     }
 }
 
+/// Brings what the store lacks of an image that it has, or of which it has a record; no name is given.
+pub(in crate::image) fn again(
+    context: Context<'_>,
+    reference: &Reference,
+    platform: Option<Platform>,
+    progress: &mut dyn Progress,
+) -> Result<ImageId> {
+    let progress = RefCell::new(progress);
+    let registry = RegistryOptions { retry: Some(0), ..RegistryOptions::default() };
+    let request = PullRequest { platform, registry, ..PullRequest::default() };
+    let reporter = Reporter::new(&progress);
+    let mut pull = Pull { context, request: &request, reporter, registries: None, anew: true };
+    reporter.report(Event::Trying(reference));
+    Ok(pull.fetch(reference, false)?.id)
+}
+
 struct Pull<'p, 'e> {
     context: Context<'e>,
     request: &'p PullRequest,
     reporter: Reporter<'p>,
     registries: Option<Registries>,
+    /// What was pulled before does not count.
+    anew: bool,
 }
 
 impl Pull<'_, '_> {
@@ -103,11 +121,8 @@ impl Pull<'_, '_> {
             if !quietly {
                 self.reporter.report(Event::Trying(reference));
             }
-            match self.fetch(reference, quietly) {
-                Ok(fetched) => {
-                    self.name(reference, &fetched)?;
-                    return Ok(fetched.id);
-                }
+            match self.fetch_named(reference, quietly) {
+                Ok(fetched) => return Ok(fetched.id),
                 Err(error) => errors.push(error),
             }
         }
@@ -138,10 +153,24 @@ impl Pull<'_, '_> {
         Ok(ids)
     }
 
+    /// Fetches a reference and gives its name to the image. Between both somebody may prune the image, which has no name yet:
+    /// then its record is written again, of layers that this process holds.
+    fn fetch_named(&mut self, reference: &Reference, quietly: bool) -> Result<Fetched> {
+        const ATTEMPTS: usize = 10;
+        let mut attempt = 1;
+        loop {
+            let fetched = self.fetch(reference, quietly)?;
+            match self.name(reference, &fetched) {
+                Err(Error::Store(store::Error::NotFound { .. })) if attempt < ATTEMPTS => attempt += 1,
+                outcome => return outcome.map(|()| fetched),
+            }
+        }
+    }
+
     /// Fetches one reference from the first of its mirrors that has it, or from its own place.
     fn fetch(&mut self, reference: &Reference, quietly: bool) -> Result<Fetched> {
         let demands = Policy::load(self.context.paths)?.check(reference)?;
-        let known = self.known(reference)?;
+        let known = if self.anew { None } else { self.known(reference)? };
         let known = known.as_ref().map(|(id, digest)| Known { id, digest, quietly });
         let request = self.request;
         let (platform, keys) = (request.platform.as_ref(), &request.decryption);

@@ -1,16 +1,19 @@
 //! Pushes a list: its images under their digests, then its index under the tag.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::network::{Written, sign};
-use super::{PushRequest, push};
+use super::{PushRequest, Stored, push};
+use crate::image::attach;
 use crate::image::compress::Settings;
 use crate::image::encryption::EncryptionKeys;
 use crate::image::error::{Error, Result};
 use crate::image::list;
-use crate::image::manifest::{Family, Index};
+use crate::image::manifest::{Family, Index, Manifest};
+use crate::image::outgoing::missing;
 use crate::image::place::own_place;
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::pull::{Context, pull};
@@ -59,6 +62,10 @@ pub fn push_list(
     let mut index = list::read(context.store, &request.list)?;
     if request.all {
         for entry in &mut index.manifests {
+            if let Some((bytes, manifest)) = attach::artifact(context.store, &request.list, &entry.digest)? {
+                put_artifact(context, request, (bytes, &manifest), progress)?;
+                continue;
+            }
             let image = bring(context, request, &entry.digest, progress)?;
             let part = PushRequest {
                 image,
@@ -85,6 +92,39 @@ pub fn push_list(
     }
     let progress = RefCell::new(progress);
     put_index(context, request, &index, Reporter::new(&progress))
+}
+
+/// Sends an artifact that the list has of its own.
+fn put_artifact(
+    context: Context<'_>,
+    request: &ListPushRequest,
+    (bytes, manifest): (Vec<u8>, &Manifest),
+    progress: &mut dyn Progress,
+) -> Result<()> {
+    let progress = RefCell::new(progress);
+    let reporter = Reporter::new(&progress);
+    let registries = Registries::load(context.env, context.paths)?;
+    let place = own_place(context, &registries, &request.registry, &request.destination)?;
+    let client = place.client(reporter).with_access(Access::Push);
+    let failed =
+        |source| Error::Destination { reference: Box::new(place.remote.clone()), source: Box::new(source) };
+    block_on(async {
+        for blob in manifest.layers.iter().chain([&manifest.config]) {
+            let digest = blob.digest.clone();
+            if client.has_blob(&digest).await.map_err(failed)? {
+                reporter.report(Event::BlobSkipped(&digest));
+                continue;
+            }
+            let file = context.store.blob(&digest)?.ok_or_else(|| missing(&request.list, "blob", &digest))?;
+            reporter.report(Event::BlobStarted { digest: &digest, size: Some(blob.size), offset: 0 });
+            let stored = Stored { file: Arc::new(file), digest: digest.clone(), size: blob.size, reporter };
+            client.upload(&stored).await.map_err(failed)?;
+            reporter.report(Event::BlobDone(&digest));
+        }
+        let remote = place.remote.with_digest(Digest::of(&bytes));
+        let put = client.put_manifest(&remote, Bytes::from(bytes), manifest.family.manifest_type());
+        put.await.map(drop).map_err(failed)
+    })?
 }
 
 fn put_index(

@@ -1,11 +1,14 @@
 //! `rbox manifest create|add|annotate|remove|rm`.
 
+use std::path::PathBuf;
+
 use super::{AskArgs, annotations, find};
 use crate::cli::commands::image::tag::local_name;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
+use crate::image::attach::{AttachRequest, attach};
 use crate::image::list::{self, Overrides};
 use crate::image::registries::Registries;
 use crate::image::transport::Transport;
@@ -50,6 +53,68 @@ impl EntryArgs {
             os_features: self.os_features,
             variant: given(self.variant),
             features: self.features,
+        })
+    }
+}
+
+/// Files instead of images.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct ArtifactArgs {
+    /// add all arguments as artifact files rather than as images
+    #[arg(long)]
+    artifact: bool,
+    /// artifact configuration file
+    #[arg(long, value_name = "string")]
+    artifact_config: Option<PathBuf>,
+    /// artifact configuration media type
+    #[arg(long, value_name = "string")]
+    artifact_config_type: Option<String>,
+    /// refrain from setting "org.opencontainers.image.title" annotations on "layers"
+    #[arg(long)]
+    artifact_exclude_titles: bool,
+    /// artifact layer media type
+    #[arg(long, value_name = "string")]
+    artifact_layer_type: Option<String>,
+    /// artifact subject reference
+    #[arg(long, value_name = "string")]
+    artifact_subject: Option<String>,
+    /// override the artifactType value
+    #[arg(long, value_name = "string")]
+    artifact_type: Option<String>,
+}
+
+impl ArtifactArgs {
+    /// Refuses what says something of an artifact where there is none.
+    fn check(&self) -> Result<()> {
+        let given = [
+            ("--artifact-type", self.artifact_type.is_some()),
+            ("--artifact-config", self.artifact_config.is_some()),
+            ("--artifact-config-type", self.artifact_config_type.is_some()),
+            ("--artifact-layer-type", self.artifact_layer_type.is_some()),
+            ("--artifact-subject", self.artifact_subject.is_some()),
+            ("--artifact-exclude-titles", self.artifact_exclude_titles),
+        ];
+        let given: Vec<&str> = given.into_iter().filter(|(_, given)| *given).map(|(flag, _)| flag).collect();
+        match given.as_slice() {
+            _ if self.artifact => Ok(()),
+            [] => Ok(()),
+            [one] => Err(CommandError::new(format!("{one} requires --artifact"))),
+            several => Err(CommandError::new(format!("{} require --artifact", several.join("/")))),
+        }
+    }
+
+    fn into_request(self, engine: &Engine, files: Vec<String>) -> Result<AttachRequest> {
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty());
+        let subject = given(self.artifact_subject);
+        let subject = subject.map(|name| engine.store()?.find_any(&name).map_err(CommandError::from));
+        Ok(AttachRequest {
+            files: files.into_iter().map(PathBuf::from).collect(),
+            artifact_type: self.artifact_type,
+            config: self.artifact_config.filter(|path| !path.as_os_str().is_empty()),
+            config_type: given(self.artifact_config_type),
+            layer_type: given(self.artifact_layer_type),
+            exclude_titles: self.artifact_exclude_titles,
+            subject: subject.transpose()?.map(|found| found.record),
         })
     }
 }
@@ -178,9 +243,8 @@ pub mod add {
         /// add all of the list's images if the image is a list
         #[arg(long)]
         all: bool,
-        /// add all arguments as artifact files rather than as images
-        #[arg(long)]
-        artifact: bool,
+        #[command(flatten)]
+        artifact: ArtifactArgs,
         #[command(flatten)]
         ask: AskArgs,
         #[command(flatten)]
@@ -192,11 +256,14 @@ pub mod add {
 
     /// Adds each image and prints the list's id.
     pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-        if args.artifact {
-            return Err(CommandError::new("not supported yet: --artifact"));
-        }
         let (options, overrides) = (args.ask.into_options()?, args.entry.into_overrides()?);
+        args.artifact.check()?;
         let (mut list, _lock) = find_locked(engine, &args.list)?;
+        if args.artifact.artifact {
+            let request = args.artifact.into_request(engine, args.image)?;
+            ui.data(&attach(engine.store()?, &list, &request, &overrides)?.id)?;
+            return Ok(ExitStatus::SUCCESS);
+        }
         for image in &args.image {
             list = add_image(engine, &list, image, args.all, &overrides, &options)?;
         }

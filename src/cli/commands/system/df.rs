@@ -14,6 +14,7 @@ use crate::cli::units::decimal_size;
 use crate::container::list::Listed;
 use crate::container::{Record, Status};
 use crate::engine::Engine;
+use crate::image::artifact::Artifacts;
 use crate::kernel::disk;
 use crate::store::{ImageRecord, Object, Store};
 
@@ -106,12 +107,16 @@ fn summaries(engine: &Engine, listed: &[Listed]) -> Result<Vec<Summary>> {
     let blobs = reclaimable(usage.blobs() - usage.folders, |object| matches!(object, Object::Blob(_)));
     let count = usage.objects.keys().filter(|object| matches!(object, Object::Blob(_))).count();
     let active_blobs = needed.iter().filter(|object| matches!(object, Object::Blob(_))).count();
-    let other = other(engine, &usage_skips(engine, listed)?)?;
+    let (artifacts, artifacts_dir) = Artifacts::of(engine.paths()?).usage();
+    let mut skips = usage_skips(engine, listed)?;
+    skips.insert(artifacts_dir.clone());
+    let other = other(engine, &skips)?;
     Ok(vec![
         Summary::new("Images", images.len(), active, usage.layers(), layers),
         container_summary(engine, listed)?,
         volume_summary(engine, &records)?,
         Summary::new("Image Archives", count, active_blobs, usage.blobs(), blobs),
+        Summary::new("Artifacts", artifacts, artifacts, disk::tree(&artifacts_dir), 0),
         Summary::new("Other", other.0, 0, other.1, other.2),
     ])
 }

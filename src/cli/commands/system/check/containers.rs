@@ -2,6 +2,7 @@
 
 use super::{Finding, Part, Repair};
 use crate::cli::error::{CommandError, Result};
+use crate::cli::ui::Ui;
 use crate::container::ContainerId;
 use crate::engine::Engine;
 
@@ -29,7 +30,7 @@ impl Part for Containers {
         Ok(findings)
     }
 
-    fn repair(&self, engine: &Engine, finding: &Finding, force: bool) -> Result<Repair> {
+    fn repair(&self, engine: &Engine, finding: &Finding, force: bool, _: &mut Ui) -> Result<Repair> {
         let containers = engine.containers()?;
         let Some(id) = ContainerId::parse(&finding.name) else { return Ok(Repair::Left) };
         if finding.can_be_mended {

@@ -1,8 +1,9 @@
 //! Images: their records, and that all they consist of is there.
 
-use super::{Finding, Part, Repair};
+use super::{Finding, Part, Repair, fetch};
 use crate::cli::commands::image;
 use crate::cli::error::{CommandError, Result};
+use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::image::check;
 use crate::store::{Error, ImageId};
@@ -30,12 +31,12 @@ impl Part for Records {
         Ok(findings)
     }
 
-    fn repair(&self, engine: &Engine, finding: &Finding, force: bool) -> Result<Repair> {
+    fn repair(&self, engine: &Engine, finding: &Finding, force: bool, ui: &mut Ui) -> Result<Repair> {
         let Ok(id) = finding.name.parse() else { return Ok(Repair::Left) };
         if !finding.can_be_mended {
             return Ok(Repair::Left);
         }
-        if check::rebuild_record(engine.store()?, &id)? {
+        if check::rebuild_record(engine.store()?, &id)? || fetch(engine, &id, ui)? {
             return Ok(Repair::Mended);
         }
         if force { remove(engine, &id) } else { Ok(Repair::Left) }
@@ -65,8 +66,11 @@ impl Part for Images {
         Ok(findings)
     }
 
-    fn repair(&self, engine: &Engine, finding: &Finding, force: bool) -> Result<Repair> {
+    fn repair(&self, engine: &Engine, finding: &Finding, force: bool, ui: &mut Ui) -> Result<Repair> {
         let Ok(id) = finding.name.parse() else { return Ok(Repair::Left) };
+        if fetch(engine, &id, ui)? && engine.store()?.missing_parts(&id)?.is_empty() {
+            return Ok(Repair::Mended);
+        }
         if force { remove(engine, &id) } else { Ok(Repair::Left) }
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Finding, Part, Repair};
+use super::{Finding, Part, Repair, fetch};
 use crate::cli::error::{CommandError, Result};
+use crate::cli::ui::Ui;
 use crate::container::filter::Filters;
 use crate::engine::Engine;
 use crate::image::check;
-use crate::store::{Digest, Store};
+use crate::store::{Digest, LayerLock, Store};
 
 #[derive(Debug)]
 pub(super) struct Layers;
@@ -37,7 +38,7 @@ impl Part for Layers {
         Ok(found.into_iter().map(finding).collect())
     }
 
-    fn repair(&self, engine: &Engine, finding: &Finding, force: bool) -> Result<Repair> {
+    fn repair(&self, engine: &Engine, finding: &Finding, force: bool, ui: &mut Ui) -> Result<Repair> {
         let Ok(id) = finding.name.parse::<Digest>() else { return Ok(Repair::Left) };
         let store = engine.store()?;
         // Its files are open in there.
@@ -52,15 +53,28 @@ impl Part for Layers {
                 return Ok(Repair::Mended);
             }
         }
+        let renew = |lock: &LayerLock| {
+            check::renew_layer(store, lock, engine.unpack())
+                .map_err(|error| CommandError::new(CommandError::describe(&error)))
+        };
+        if renew(&store.lock_layer(&id)?)? {
+            return Ok(Repair::Mended);
+        }
+        // Its archive is fetched without the lock, which that takes itself.
+        for record in store.images()?.iter().filter(|record| record.mount_layers().contains(&id)) {
+            if fetch(engine, &record.id, ui)? {
+                break;
+            }
+        }
         let lock = store.lock_layer(&id)?;
-        match check::renew_layer(store, &lock, engine.unpack()) {
+        match renew(&lock) {
             Ok(true) => Ok(Repair::Mended),
             Ok(false) if force || !needed(store)?.contains(&id) => {
                 store.drop_layer(&lock)?;
                 Ok(Repair::Removed)
             }
             Ok(false) => Ok(Repair::Left),
-            Err(error) => Err(CommandError::new(CommandError::describe(&error))),
+            Err(error) => Err(error),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Each part of the store is a [`Part`] in a file of its own; a new one needs a line in [`PARTS`].
 
+mod artifacts;
 mod blobs;
 mod containers;
 mod images;
@@ -11,14 +12,16 @@ mod volumes;
 
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::cli::units;
 use crate::engine::Engine;
-use crate::store::Partials;
+use crate::image::{Platform, check};
+use crate::store::{ImageId, Partials};
 
 /// Check storage consistency
 ///
-/// Checks that what is stored is whole and names what is not. With --repair, what can be made right without losing anything is made right: layers from their archives, records from what they tell of. With --force, damaged containers are removed too, with what runs of them, and images that lack something.
+/// Checks that what is stored is whole and names what is not. With --repair, what can be made right without losing anything is made right: layers from their archives, records from what they tell of, and what is gone is fetched again from the registry that it came from. With --force, damaged containers are removed too, with what runs of them, and images and artifacts that lack something.
 ///
 /// Without --quick all blobs are read and all layers are unpacked once more, to be compared: that needs room for the largest of them.
 #[derive(Debug, clap::Args)]
@@ -49,6 +52,14 @@ struct Finding {
     can_be_mended: bool,
 }
 
+/// Fetches again what the store lacks of an image.
+fn fetch(engine: &Engine, id: &ImageId, ui: &mut Ui) -> Result<bool> {
+    let record = engine.store()?.image(id).ok().flatten();
+    let platform = record
+        .map(|record| Platform::normalised(&record.os, &record.architecture, record.variant.as_deref()));
+    Ok(check::fetch(engine.images()?, id, platform, &mut PullProgress::new(ui))?)
+}
+
 /// What became of something damaged.
 #[derive(Debug, PartialEq, Eq)]
 enum Repair {
@@ -66,8 +77,8 @@ trait Part: Sync {
     /// Finds what is damaged; with `quick` without reading what is large.
     fn check(&self, engine: &Engine, quick: bool) -> Result<Vec<Finding>>;
 
-    /// Repairs it, with `force` also by removing it.
-    fn repair(&self, engine: &Engine, finding: &Finding, force: bool) -> Result<Repair>;
+    /// Repairs it, with `force` also by removing it; what is fetched for that is shown.
+    fn repair(&self, engine: &Engine, finding: &Finding, force: bool, ui: &mut Ui) -> Result<Repair>;
 }
 
 /// What is made of something comes after it: a layer may be put right before an image or container is lost for it.
@@ -79,6 +90,7 @@ static PARTS: &[&dyn Part] = &[
     &images::Images,
     &names::Names,
     &volumes::Volumes,
+    &artifacts::Artifacts,
 ];
 
 /// Checks, and repairs if asked to.
@@ -100,7 +112,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
             if !repair && !force {
                 continue;
             }
-            match part.repair(engine, &finding, force)? {
+            match part.repair(engine, &finding, force, ui)? {
                 Repair::Mended => ui.data(format_args!("Repaired {}: {}", part.kind(), finding.name))?,
                 Repair::Removed => {
                     ui.data(format_args!("Deleted damaged {}: {}", part.kind(), finding.name))?;

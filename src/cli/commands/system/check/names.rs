@@ -2,6 +2,7 @@
 
 use super::{Finding, Part, Repair};
 use crate::cli::error::Result;
+use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::store::TagProblem;
 
@@ -26,7 +27,7 @@ impl Part for Names {
     }
 
     /// It leads nowhere.
-    fn repair(&self, engine: &Engine, finding: &Finding, _force: bool) -> Result<Repair> {
+    fn repair(&self, engine: &Engine, finding: &Finding, _force: bool, _: &mut Ui) -> Result<Repair> {
         engine.store()?.drop_tag(&finding.name)?;
         Ok(Repair::Removed)
     }

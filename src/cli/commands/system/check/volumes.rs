@@ -2,6 +2,7 @@
 
 use super::{Finding, Part, Repair};
 use crate::cli::error::{CommandError, Result};
+use crate::cli::ui::Ui;
 use crate::container::Time;
 use crate::engine::Engine;
 use crate::volume::named::{self, Volume};
@@ -40,7 +41,7 @@ impl Part for Volumes {
     }
 
     /// What the record said of labels and options is lost already.
-    fn repair(&self, engine: &Engine, finding: &Finding, _force: bool) -> Result<Repair> {
+    fn repair(&self, engine: &Engine, finding: &Finding, _force: bool, _: &mut Ui) -> Result<Repair> {
         if !finding.can_be_mended {
             return Ok(Repair::Left);
         }
