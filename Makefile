@@ -1,19 +1,23 @@
 # rbox: build, try, test, measure. `make help` lists the targets.
 
 CARGO  ?= cargo
-# Without a toolchain in sight, as for `sudo make install`, what was built last.
-TARGET  = $(or $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p'),$(shell uname -m)-unknown-linux-gnu)
+TARGET  = $(shell packaging/target)
 RELEASE = target/$(TARGET)/release/rbox
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 PREFIX ?= /usr/local
 DEST    = $(DESTDIR)$(PREFIX)
 
-.PHONY: help build try test test-faults test-packages test-vm lint fmt generate bench deb rpm tarball dist install uninstall clean
+export CARGO_BUILD_TARGET = $(TARGET)
+
+.PHONY: help toolchain build try test test-faults test-packages test-vm lint fmt generate bench deb rpm tarball dist install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-build: ## build the static release binary
+toolchain: ## add what the static build needs to the toolchain: musl
+	@tests/setup toolchain
+
+build: toolchain ## build the static release binary
 	$(CARGO) build --release --locked
 	@ls -l $(RELEASE)
 
@@ -21,11 +25,11 @@ try: build ## install missing host helpers and run the built-in image
 	tests/setup helpers
 	$(RELEASE) run --rm builtin:hello
 
-test: ## install what the tests need and run all of them as an unprivileged user
+test: toolchain ## install what the tests need and run all of them as an unprivileged user
 	tests/setup all
 	tests/run
 
-test-faults: ## every point of the crash and error sweeps (root, about an hour)
+test-faults: toolchain ## every point of the crash and error sweeps (root, about an hour)
 	tests/setup all
 	tests/run --faults
 
@@ -37,14 +41,14 @@ test-vm: build ## the cases of tests/vm on a booted Debian with systemd and cgro
 	tests/setup vm
 	tests/vm/run $$(packaging/build-deb $(RELEASE))
 
-lint: ## formatting and clippy
+lint: toolchain ## formatting and clippy
 	$(CARGO) fmt --check
 	$(CARGO) clippy --all-targets --locked -- -D warnings
 
 fmt: ## format the sources
 	$(CARGO) fmt
 
-generate: ## write man pages and completions anew
+generate: toolchain ## write man pages and completions anew
 	$(CARGO) run --quiet --locked -- internals generate man man
 	$(CARGO) run --quiet --locked -- internals generate completions completions
 

@@ -151,7 +151,7 @@ pub fn name_of(pid: Pid, kind: Namespace) -> Result<CString> {
 
 /// The kind of the namespace behind a descriptor.
 pub fn kind_of(namespace: impl AsFd) -> Result<Option<Namespace>> {
-    const NS_GET_NSTYPE: libc::c_ulong = 0xb703;
+    const NS_GET_NSTYPE: libc::Ioctl = 0xb703;
     // SAFETY: this ioctl takes no argument; on other files it fails with ENOTTY.
     let flag = unsafe { libc::ioctl(namespace.as_fd().as_raw_fd(), NS_GET_NSTYPE) };
     if flag < 0 {

@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Error, Result};
 
-/// A resource that can be limited.
+/// A resource that can be limited. The type of its number differs between C libraries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Resource(u32);
 
@@ -48,7 +48,7 @@ impl Resource {
 pub fn set(resource: Resource, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the struct outlives the call.
-    if unsafe { libc::setrlimit(resource.0, &raw const limit) } != 0 {
+    if unsafe { libc::setrlimit(resource.0 as _, &raw const limit) } != 0 {
         let detail = format!("{}={soft}:{hard}", resource.name());
         return Err(Error::call("setrlimit", detail, io::Error::last_os_error()));
     }
@@ -59,7 +59,7 @@ pub fn set(resource: Resource, soft: u64, hard: u64) -> Result<()> {
 pub fn get(resource: Resource) -> Result<(u64, u64)> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the struct outlives the call.
-    if unsafe { libc::getrlimit(resource.0, &raw mut limit) } != 0 {
+    if unsafe { libc::getrlimit(resource.0 as _, &raw mut limit) } != 0 {
         return Err(Error::call("getrlimit", resource.name(), io::Error::last_os_error()));
     }
     Ok((limit.rlim_cur, limit.rlim_max))

@@ -42,7 +42,7 @@ use std::time::{Duration, Instant};
 
 use crate::kernel::process::{self, ExitStatus, Fork, Pid};
 use crate::kernel::signal::{self, SignalFd, SignalSet};
-use crate::kernel::{descriptor, memory, prctl, socket};
+use crate::kernel::{descriptor, prctl, socket};
 use crate::runtime::{self, Created, Foreign, Host, Io, Passed, Plan, Running, Streams};
 
 use clients::Clients;
@@ -343,7 +343,7 @@ impl Beside {
         mut created: Created,
         mut ends: Ends,
     ) -> Result<Launched, Reason> {
-        settle();
+        hide_arguments();
         match Session::new(self, clients, None).hold(container, &created, &mut ends) {
             None => {
                 let running = created.start()?;
@@ -475,7 +475,7 @@ pub fn detach<T>(
                 // A caller that has been killed does not want to know.
                 let _ = socket::send_with_fds(theirs.as_fd(), &frame.to_bytes(), &[]);
                 drop(theirs);
-                settle();
+                hide_arguments();
                 if let Some(value) = value {
                     then(value);
                 }
@@ -484,12 +484,6 @@ pub fn detach<T>(
             process::exit_now(0)
         }
     }
-}
-
-/// What a process that stays needs no more of the command that it was: memory, and arguments.
-fn settle() {
-    hide_arguments();
-    memory::release();
 }
 
 /// Others could read the secrets in a command's arguments for as long as the process lives.

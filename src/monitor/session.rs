@@ -9,7 +9,6 @@ use super::clients::{Clients, Wish};
 use super::protocol::Stream;
 use super::streams::{CHUNK, Ends, Got};
 use super::{Beside, Container};
-use crate::kernel::memory;
 use crate::kernel::poll::{self, Events};
 use crate::kernel::process::{self, ExitStatus, Pid};
 use crate::kernel::socket;
@@ -18,10 +17,6 @@ use crate::runtime::{Created, Running};
 /// The most that is still read after the first process has ended: a pipe holds 64 KiB, and somebody
 /// outside of the container's pid namespace may go on writing without end.
 const DRAIN: usize = 4 << 20;
-
-/// A container that runs longer has a monitor that gives back the memory of the command it was: it takes longer than
-/// many a program runs.
-const SETTLE: Duration = Duration::from_millis(200);
 
 /// The duties of one run.
 #[derive(Debug)]
@@ -89,11 +84,9 @@ impl<'a> Session<'a> {
     ) -> (ExitStatus, bool) {
         let first = First::from(running);
         let mut too_long = false;
-        let mut settle_at = Some(Instant::now() + SETTLE);
         let status = loop {
             let due = owner.due();
-            let next = [due, settle_at].into_iter().flatten().min();
-            let sources = self.wait(Some((first, ends, [owner.watch(), owner.listen()])), next);
+            let sources = self.wait(Some((first, ends, [owner.watch(), owner.listen()])), due);
             self.tell(owner, &sources);
             if let Some(status) = self.handle(&sources, first, ends) {
                 break status;
@@ -103,10 +96,6 @@ impl<'a> Session<'a> {
             }
             if due.is_some_and(|due| due <= Instant::now()) {
                 owner.tick();
-            }
-            if settle_at.is_some_and(|at| at <= Instant::now()) {
-                settle_at = None;
-                memory::release();
             }
             if self.kill_at.is_some_and(|at| at <= Instant::now()) {
                 self.kill_at = None;

@@ -13,7 +13,7 @@ use super::holder::{self, HolderRecord};
 use super::{Result, UserMaps};
 use crate::config::Paths;
 use crate::kernel::process::{self, Fork};
-use crate::kernel::{self, memory, prctl, signal};
+use crate::kernel::{self, prctl, signal};
 
 /// Forks the process from this one, which is inside of H and ends soon: nobody waits for its child.
 pub(super) fn leave_behind(paths: &Paths, maps: &UserMaps, linger: Duration) -> Result<()> {
@@ -49,7 +49,6 @@ fn become_nobodys() -> Result<()> {
     prctl::set_name(c"rbox-namespace")?;
     // Without this the kernel keeps the user herself from joining.
     prctl::set_dumpable(true)?;
-    memory::release();
     Ok(())
 }
 
