@@ -48,9 +48,10 @@ lint: toolchain ## formatting and clippy
 fmt: ## format the sources
 	$(CARGO) fmt
 
-generate: toolchain ## write man pages and completions anew
+generate: toolchain ## write man pages, completions and the default seccomp filter anew
 	$(CARGO) run --quiet --locked -- internals generate man man
 	$(CARGO) run --quiet --locked -- internals generate completions completions
+	$(CARGO) run --quiet --locked -- internals generate seccomp src/runtime/seccomp
 
 bench: build ## ratios against podman, crun and bwrap, side by side in one run
 	tests/setup all

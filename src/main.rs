@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-/// musl's own allocator maps and unmaps memory for each group of blocks: two hundred system calls in a short command.
 #[global_allocator]
-static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+static ALLOCATOR: rbox::kernel::memory::Allocator = rbox::kernel::memory::Allocator::new();
 
 fn main() -> ExitCode {
     // Never returns in the process that becomes a container's first one.

@@ -147,6 +147,8 @@ struct Merged {
     tables: BTreeMap<String, Table>,
     /// Lists that later files add to, as `table.key`.
     appending: BTreeMap<String, bool>,
+    /// The file that set a field, by table and key.
+    origins: BTreeMap<(String, String), PathBuf>,
     sources: Vec<PathBuf>,
     unknown: Vec<String>,
 }
@@ -189,7 +191,7 @@ impl Merged {
                     continue;
                 }
                 let value = self.resolve(&table, &key, value).map_err(parse_error)?;
-                check_type(&table, &key, &value).map_err(parse_error)?;
+                self.origins.insert((table.clone(), key.clone()), path.to_owned());
                 self.tables.entry(table.clone()).or_default().insert(key, value);
             }
         }
@@ -233,15 +235,8 @@ impl Merged {
     fn finish(self, modules: Vec<PathBuf>) -> Result<Config> {
         let tables: Table =
             self.tables.into_iter().map(|(name, fields)| (name, Value::Table(fields))).collect();
-        let config = if tables.is_empty() {
-            Config::default()
-        } else {
-            Config::deserialize(tables).map_err(|error| Error::Parse {
-                path: self.sources.last().cloned().unwrap_or_default(),
-                message: error.to_string().trim().to_owned(),
-            })?
-        };
-        let mut config = config;
+        let mut config =
+            Config::deserialize(tables.clone()).map_err(|error| wrong_type(&tables, self.origins, &error))?;
         for capability in &mut config.containers.default_capabilities {
             // Distributions write both `CHOWN` and `CAP_CHOWN`.
             let name = capability.to_uppercase();
@@ -289,13 +284,26 @@ fn default_list(table: &str, key: &str) -> Vec<Value> {
     }
 }
 
-/// Tries the value in a configuration of its own, so that an error names its file.
-fn check_type(table: &str, key: &str, value: &Value) -> Result<(), String> {
-    let fields = Table::from_iter([(key.to_owned(), value.clone())]);
-    let tables = Table::from_iter([(table.to_owned(), Value::Table(fields))]);
-    Config::deserialize(tables)
-        .map(drop)
-        .map_err(|error| format!("`{table}.{key}`: {}", error.message().trim_end()))
+/// Which field of `tables` has the wrong type: each is tried in a configuration of its own, so that the error names
+/// its file. One pass over all of them would not say more, and a start has no time to try each that is right.
+fn wrong_type(
+    tables: &Table,
+    origins: BTreeMap<(String, String), PathBuf>,
+    error: &toml::de::Error,
+) -> Error {
+    let alone = |table: &str, key: &str| {
+        let value = tables.get(table)?.get(key)?.clone();
+        let fields = Table::from_iter([(key.to_owned(), value)]);
+        let tables = Table::from_iter([(table.to_owned(), Value::Table(fields))]);
+        Config::deserialize(tables).err().map(|error| error.message().trim_end().to_owned())
+    };
+    origins
+        .into_iter()
+        .find_map(|((table, key), path)| {
+            alone(&table, &key)
+                .map(|message| Error::Parse { path, message: format!("`{table}.{key}`: {message}") })
+        })
+        .unwrap_or_else(|| Error::Parse { path: PathBuf::new(), message: error.to_string() })
 }
 
 /// A syntax error in one line: where, and what.

@@ -15,6 +15,7 @@ pub mod journal;
 pub mod keyring;
 pub mod landlock;
 pub mod lines;
+pub mod memory;
 pub mod mount;
 pub mod ns;
 pub mod path;

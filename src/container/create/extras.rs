@@ -72,6 +72,9 @@ impl Extras {
     /// # Errors
     /// When the profile cannot be used.
     pub fn filter(&self, bounding: CapabilitySet) -> Result<Option<Filter>> {
+        if self.seccomp == SeccompChoice::Default {
+            return Ok(Some(seccomp::default_filter(bounding)?));
+        }
         let section = self.section(bounding)?;
         section.map(|section| seccomp::compile_spec(&section)).transpose().map_err(Error::from)
     }

@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `profile` | profiles of Docker's schema; the built-in one is `default.json` |
 //! | `rules` | what is to happen to each call, by number |
+//! | `prepared` | the program of the built-in profile, made ahead |
 //! | `bpf` | the program: a binary tree over ranges of numbers |
 //! | `table` | names and numbers, from `syscalls.txt` |
 
 mod bpf;
+mod prepared;
 mod profile;
 mod rules;
 mod table;
@@ -19,6 +21,7 @@ pub use table::Abi;
 
 use super::error::Result;
 use super::plan::Filter;
+use crate::kernel::cap::CapabilitySet;
 
 /// Compiles the `linux.seccomp` section of a spec.
 ///
@@ -27,6 +30,26 @@ use super::plan::Filter;
 pub fn compile_spec(spec: &LinuxSeccomp) -> Result<Filter> {
     let rules = rules::Rules::from_spec(spec)?;
     Ok(Filter { program: bpf::compile(&rules)?, flags: rules.flags })
+}
+
+/// The filter of the built-in profile, for a process that can have `bounding` at most.
+///
+/// # Errors
+/// None that a test would not show.
+pub fn default_filter(bounding: CapabilitySet) -> Result<Filter> {
+    prepared::filter(bounding).map_or_else(|| compile_default(bounding), Ok)
+}
+
+/// The bytes of the filter that is made ahead for `bounding`.
+///
+/// # Errors
+/// None that a test would not show.
+pub fn prepare(bounding: CapabilitySet) -> Result<Vec<u8>> {
+    Ok(prepared::words(bounding, &compile_default(bounding)?))
+}
+
+fn compile_default(bounding: CapabilitySet) -> Result<Filter> {
+    compile_spec(&default_profile().resolve(bounding))
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ fn default_program(capabilities: &[&str]) -> Vec<Instruction> {
 }
 
 #[test]
+fn a_filter_made_ahead_is_for_its_capabilities_only() {
+    assert_eq!(prepared::filter(CapabilitySet::EMPTY), None);
+}
+
+#[test]
 fn s14_the_default_profile_refuses_what_is_dangerous() {
     let program = default_program(&["CHOWN", "SETUID", "SYS_CHROOT"]);
     let eperm = "add_key keyctl request_key bpf perf_event_open userfaultfd io_uring_setup kexec_load \

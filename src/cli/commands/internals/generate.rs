@@ -1,5 +1,5 @@
 //! `rbox internals generate`: man pages and completion scripts, from the same
-//! definitions as `--help`.
+//! definitions as `--help`, and the seccomp filter that is compiled ahead.
 
 use std::path::{Path, PathBuf};
 
@@ -11,9 +11,12 @@ use crate::cli::exit::ExitStatus;
 use crate::cli::manual;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
+use crate::config::containers::DEFAULT_CAPABILITIES;
+use crate::kernel::cap::{Capability, CapabilitySet};
 use crate::kernel::file::{self, Durability};
+use crate::runtime::seccomp;
 
-/// Write man pages or completion scripts to a directory
+/// Write man pages, completion scripts or the default seccomp filter to a directory
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// What to write
@@ -26,6 +29,7 @@ pub struct Args {
 enum What {
     Man,
     Completions,
+    Seccomp,
 }
 
 /// The program's name in generated files.
@@ -45,11 +49,31 @@ pub fn exec(_ui: &mut Ui, _engine: &Engine, args: Args) -> Result<ExitStatus> {
                 write(&dir, &shell.file_name(PROGRAM), script(shell, PROGRAM, true).as_bytes())?;
             }
         }
+        What::Seccomp => {
+            let name = format!("prepared.{}", std::env::consts::ARCH);
+            write(&dir, &name, &seccomp::prepare(default_capabilities())?)?;
+        }
     }
     Ok(ExitStatus::SUCCESS)
+}
+
+fn default_capabilities() -> CapabilitySet {
+    DEFAULT_CAPABILITIES.iter().filter_map(|name| Capability::from_name(name)).collect()
 }
 
 fn write(dir: &Path, name: &str, text: &[u8]) -> Result<()> {
     file::write_atomic(dir, name.as_ref(), text, Mode::from(0o644), Durability::None)
         .map_err(CommandError::from)
+}
+
+#[cfg(test)]
+#[cfg(target_arch = "x86_64")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_filter_made_ahead_is_what_the_compiler_makes() {
+        let written = include_bytes!("../../../runtime/seccomp/prepared.x86_64");
+        assert!(seccomp::prepare(default_capabilities()).unwrap() == written, "run `make generate`");
+    }
 }
