@@ -5,8 +5,8 @@ use std::time::Duration;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage, ring as algorithms};
 
-use crate::image::der::{CONTEXT_0, CONTEXT_3, Der, OCTET_STRING, OID, SEQUENCE, UTF8_STRING};
 use super::key::PublicKey;
+use crate::image::der::{CONTEXT_0, CONTEXT_3, Der, OCTET_STRING, OID, SEQUENCE, UTF8_STRING};
 use crate::image::pem;
 
 const CODE_SIGNING: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 3];

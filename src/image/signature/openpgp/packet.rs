@@ -146,8 +146,7 @@ pub(super) fn dearmor(bytes: &[u8]) -> Result<Vec<u8>, Problem> {
     // The sum behind the base64 is another line, which plain PEM does not have.
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with('=')).collect();
-    let blocks =
-        crate::image::pem::blocks(lines.join("\n").as_bytes()).ok_or(Problem::Malformed)?;
+    let blocks = crate::image::pem::blocks(lines.join("\n").as_bytes()).ok_or(Problem::Malformed)?;
     let keys = blocks.into_iter().filter(|Block { label, .. }| label == "PGP PUBLIC KEY BLOCK");
     Ok(keys.flat_map(|block| block.bytes).collect())
 }
