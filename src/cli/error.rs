@@ -140,19 +140,10 @@ impl CommandError {
 /// The text of one error of a chain. The standard library appends
 /// `(os error 2)` to an errno; podman and every script print it bare.
 fn describe(error: &(dyn StdError + 'static)) -> String {
-    let text = error.to_string();
     match error.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error) {
-        Some(errno) => {
-            let bare = text.strip_suffix(&format!(" (os error {errno})")).unwrap_or(&text);
-            lower_first(bare)
-        }
-        None => text,
+        Some(errno) => kernel::errno::describe(errno),
+        None => error.to_string(),
     }
-}
-
-fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |c| c.to_lowercase().chain(chars).collect())
 }
 
 impl From<io::Error> for CommandError {

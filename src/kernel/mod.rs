@@ -7,6 +7,7 @@ pub mod cap;
 pub mod cred;
 pub mod descriptor;
 pub mod disk;
+pub mod errno;
 pub mod error;
 pub mod file;
 pub mod idmap;

@@ -259,11 +259,7 @@ impl std::fmt::Display for TransportCause {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoSuchHost(host) => write!(f, "dial tcp: lookup {host}: no such host"),
-            Self::Os(errno) => {
-                let text = std::io::Error::from_raw_os_error(*errno).to_string();
-                let bare = text.split(" (os error").next().unwrap_or(&text).to_lowercase();
-                write!(f, "dial tcp: connect: {bare}")
-            }
+            Self::Os(errno) => write!(f, "dial tcp: connect: {}", crate::kernel::errno::describe(*errno)),
             Self::PlainHttp => f.write_str("http: server gave HTTP response to HTTPS client"),
             Self::UntrustedCertificate(why) => write!(f, "tls: failed to verify certificate: x509: {why}"),
             Self::Tls(why) => write!(f, "tls: {why}"),
