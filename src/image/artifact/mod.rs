@@ -19,8 +19,8 @@ use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
 pub use add::AddRequest;
-pub use check::mend;
 pub(in crate::image) use add::EMPTY;
+pub use check::mend;
 pub use transfer::{PushRequest, pull, push};
 
 use super::encryption::{EncryptionError, Opened};
