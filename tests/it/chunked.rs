@@ -96,6 +96,16 @@ fn a_blob_that_came_in_parts_is_pushed_as_it_was() {
     let ranges = log.lines().filter(|line| line.contains("\" 206 ")).count();
     assert!(ranges > 3, "{ranges}: {log}");
     assert_eq!(other.ok(["system", "check"]), "");
+    // A layer that is here without this blob.
+    let third = TestEnv::new("chunkedlayer");
+    let plain = zstd::decode_all(&*images[1].layers[0].0).unwrap();
+    third.load_layers("localhost/plain:1", &[plain], &busybox_config());
+    served.sent();
+    pull(&third, &served.image("one"));
+    let whole = served.sent();
+    pull(&third, &served.image("two"));
+    assert!(served.sent() < whole / 5, "of {whole}");
+    assert_eq!(third.ok(["system", "check"]), "");
 }
 
 #[test]

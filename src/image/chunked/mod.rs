@@ -23,6 +23,8 @@ pub(super) mod plan;
 mod table;
 pub(super) mod tail;
 mod tar_split;
+#[cfg(test)]
+mod tests;
 pub(super) mod write;
 
 use std::collections::BTreeMap;
