@@ -18,7 +18,7 @@ mod short;
 pub use error::{Error, Result};
 pub(crate) use glob::path_matches;
 pub use long::parse_mount;
-pub use mount::{Access, Mount, MountOptions, Propagation, Relabel, Source};
+pub use mount::{Access, Mount, MountOptions, Propagation, Relabel, Source, VolumeOverlay};
 pub use named::{Volume, Volumes};
 pub use options::{Backing, DriverOptions};
 pub use path::clean as clean_path;

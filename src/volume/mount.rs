@@ -97,10 +97,22 @@ pub struct MountOptions {
     pub no_create: bool,
     /// `no-dereference`: a symbolic link is shown as one.
     pub no_dereference: bool,
+    /// `O` of a volume: writes go to an overlay over it.
+    pub overlay: Option<VolumeOverlay>,
     /// `volume-opt` of a volume that is created by its first use.
     pub volume_options: Vec<String>,
     /// File system options passed on as they are (`size=`, `mode=`, `max=`, …).
     pub data: Vec<String>,
+}
+
+/// Where what is written to an overlay over a volume goes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct VolumeOverlay {
+    /// Upper directory chosen by the user (`upperdir=`); otherwise one of the container's own.
+    pub upper: Option<PathBuf>,
+    /// Work directory that belongs to `upper`.
+    pub work: Option<PathBuf>,
 }
 
 /// Read-only or writable.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, Result};
-use super::mount::{Access, Mount, MountOptions, Propagation, Relabel, Source};
+use super::mount::{Access, Mount, MountOptions, Propagation, Relabel, Source, VolumeOverlay};
 use super::path;
 
 /// Parses a value of `-v`; relative sources are taken below `cwd`.
@@ -19,7 +19,7 @@ pub fn parse_volume(value: &str, cwd: &Path) -> Result<Mount> {
         _ => return Err(Error::Format { value: value.to_owned() }),
     };
     let words: Vec<&str> = words.map(|w| w.split(',').collect()).unwrap_or_default();
-    let parsed = Options::parse(&words)?;
+    let mut parsed = Options::parse(&words)?;
     if parts.len() > 1 && source.is_empty() {
         return Err(Error::EmptySource);
     }
@@ -27,8 +27,9 @@ pub fn parse_volume(value: &str, cwd: &Path) -> Result<Mount> {
     if !source.starts_with(['/', '.']) {
         let name = (!source.is_empty()).then(|| source.to_owned());
         if parsed.overlay {
-            // An overlay over a named volume: its directory is the lower one.
-            return Err(Error::Rule("the 'O' option of a named volume is not supported yet"));
+            parsed.check_overlay(&words)?;
+            let (upper, work) = (parsed.upper.take(), parsed.work.take());
+            parsed.options.overlay = Some(VolumeOverlay { upper, work });
         }
         let source = Source::Volume { name, subpath: None };
         return Ok(Mount { destination, source, options: parsed.options });
@@ -104,6 +105,11 @@ impl Options {
 
     /// An overlay mount takes an upper and a work directory, or neither, and beside them at most `U`.
     fn overlay_source(&self, path: PathBuf, words: &[&str]) -> Result<Source> {
+        self.check_overlay(words)?;
+        Ok(Source::Overlay { path, upper: self.upper.clone(), work: self.work.clone() })
+    }
+
+    fn check_overlay(&self, words: &[&str]) -> Result<()> {
         if self.upper.is_some() != self.work.is_some() {
             return Err(Error::Rule("must set both `upperdir` and `workdir`"));
         }
@@ -111,7 +117,7 @@ impl Options {
         if beside.count() > 0 {
             return Err(Error::OverlayOptions);
         }
-        Ok(Source::Overlay { path, upper: self.upper.clone(), work: self.work.clone() })
+        Ok(())
     }
 }
 
@@ -244,6 +250,11 @@ mod tests {
             Source::Overlay { path: "/a".into(), upper: Some("/u".into()), work: Some("/w".into()) };
         assert_eq!(overlay.source, expected);
         assert!(volume("/a:/b:O,U").unwrap().options.chown);
+        let over = volume("data:/b:O,U").unwrap();
+        assert_eq!(over.source, Source::Volume { name: Some("data".to_owned()), subpath: None });
+        assert_eq!((over.options.overlay, over.options.chown), (Some(VolumeOverlay::default()), true));
+        let chosen = volume("data:/b:O,upperdir=/u,workdir=/w").unwrap().options.overlay.unwrap();
+        assert_eq!((chosen.upper, chosen.work), (Some("/u".into()), Some("/w".into())));
     }
 
     #[test]
@@ -263,6 +274,7 @@ mod tests {
             ("/a:b", "invalid container path \"b\", must be an absolute path"),
             ("/a:", "invalid container path \"\", must be an absolute path"),
             ("/a:/b:O,ro", "can't use 'O' with other options"),
+            ("a:/b:O,ro", "can't use 'O' with other options"),
             ("/a:/b:O,upperdir=/x", "must set both `upperdir` and `workdir`"),
             ("/a:/b:size=1", "size=1: invalid mount option"),
         ] {

@@ -131,6 +131,44 @@ fn s41_an_image_is_copied_into_a_volume_once() {
 }
 
 #[test]
+fn an_overlay_over_a_volume_keeps_it_as_it_is() {
+    let env = loaded("volumeoverlay");
+    run(&env, &["-v", "v:/x"], "echo first > /x/f");
+    assert_eq!(
+        run(&env, &["-v", "v:/x:O"], "cat /x/f; echo second > /x/f; rm /x/f; echo new > /x/g; ls /x"),
+        "first\ng"
+    );
+    assert_eq!(run(&env, &["-v", "v:/x"], "ls /x; cat /x/f"), "f\nfirst");
+    // What was written stays with the container, and the volume is in use.
+    ok(
+        &env,
+        &[
+            "run",
+            "--network=none",
+            "--name=c",
+            "-v",
+            "v:/x:O",
+            IMAGE,
+            "sh",
+            "-c",
+            "echo again >> /x/n; cat /x/n",
+        ],
+    );
+    assert_eq!(ok(&env, &["start", "-a", "c"]), "again\nagain");
+    assert!(ok(&env, &["inspect", "c"]).contains("\"Name\": \"v\""));
+    fails(&env, 2, &["volume", "rm", "v"], "being used");
+    let (upper, work) = (env.work().join("upper"), env.work().join("upper-work"));
+    for dir in [&upper, &work] {
+        std::fs::create_dir(dir).unwrap();
+    }
+    let chosen = format!("v:/x:O,upperdir={},workdir={}", upper.display(), work.display());
+    run(&env, &["-v", &chosen], "echo kept > /x/k");
+    assert_eq!(std::fs::read_to_string(upper.join("k")).unwrap(), "kept\n");
+    fails(&env, 125, &["run", "--rm", "-v", "v:/x:O,ro", IMAGE, "true"], "can't use 'O' with other options");
+    fails(&env, 125, &["run", "--rm", "-v", "v:/x:O,upperdir=/x", IMAGE, "true"], "must set both");
+}
+
+#[test]
 fn driver_options_decide_what_is_mounted() {
     let env = loaded("voldriver");
     ok(

@@ -255,7 +255,7 @@ fn of_user(asked: &Mount, input: &SpecInput<'_>, generated: &mut Generated) -> R
         Source::Bind { path } => bind(path, asked, "bind", &mut shown),
         Source::Volume { name, subpath } => {
             let name = name.as_deref().unwrap_or_default();
-            volume(name, subpath.as_deref(), asked, input, generated, &mut shown)
+            volume(name, subpath.as_deref(), asked, input, generated, &mut shown)?
         }
         Source::Overlay { path, upper, work } => {
             let own = own_overlay(input, generated);
@@ -293,7 +293,7 @@ fn volume(
     input: &SpecInput<'_>,
     generated: &mut Generated,
     shown: &mut Shown,
-) -> SpecMount {
+) -> Result<SpecMount> {
     let host = input.host;
     let fills = host.fresh_volumes.iter().any(|fresh| fresh == name) && asked.options.copy != Some(false);
     let backing = host.volume_backings.iter().find(|(known, _)| known == name).map(|(_, backing)| backing);
@@ -305,13 +305,17 @@ fn volume(
         }
     }
     shown.writable = asked.options.access == Access::ReadWrite;
+    if let (Some(Backing::Tmpfs { .. }), Some(_)) = (backing, &asked.options.overlay) {
+        let what = format!("volume {name} is memory of its own in each container: it needs no overlay");
+        return Err(Error::Invalid { what });
+    }
     if let Some(Backing::Tmpfs { .. }) = backing {
         let spec = memory("tmpfs", fills, &asked, shown);
         "volume".clone_into(&mut shown.kind);
         shown.source = host.volumes.join(name).join("_data").to_string_lossy().into_owned();
-        return spec;
+        return Ok(spec);
     }
-    if fills {
+    if fills && asked.options.overlay.is_none() {
         generated.extras.fill.push(asked.destination.clone());
     }
     let data = match backing {
@@ -319,7 +323,14 @@ fn volume(
         _ => host.volumes.join(name).join("_data"),
     };
     let source = subpath.map_or(data.clone(), |sub| data.join(sub.strip_prefix("/").unwrap_or(sub)));
-    bind(&source, &asked, "volume", shown)
+    let Some(over) = &asked.options.overlay else { return Ok(bind(&source, &asked, "volume", shown)) };
+    let own = own_overlay(input, generated);
+    let upper = over.upper.clone().unwrap_or_else(|| own.join("upper"));
+    let work = over.work.clone().unwrap_or_else(|| own.join("work"));
+    "volume".clone_into(&mut shown.kind);
+    shown.source = source.to_string_lossy().into_owned();
+    shown.options.push("O".to_owned());
+    Ok(overlay(std::slice::from_ref(&source), Some((&upper, &work)), &asked.destination))
 }
 
 /// An option of the volume itself holds wherever it is mounted.
