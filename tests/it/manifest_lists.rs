@@ -210,3 +210,35 @@ fn files_are_added_as_artifacts() {
     env.ok(["manifest", "rm", list]);
     assert!(!blob(&second["layers"][0]["digest"]).exists());
 }
+
+#[test]
+fn images_are_also_pushed_in_other_compressions() {
+    let env = TestEnv::new("also-zstd");
+    let registry = registry(&env);
+    env.ok(["manifest", "create", "multi:1", env.busybox()]);
+    let name = format!("{}/multi:1", registry.host());
+    let push = ["manifest", "push", "-q", "--tls-verify=false", "--format=oci"];
+    env.ok(push.iter().chain(&["--add-compression=zstd,gzip", "multi:1", name.as_str()]));
+    let index = registry.inspect("multi:1");
+    let entries = index["manifests"].as_array().unwrap();
+    assert_eq!(entries.len(), 2, "{index:#}");
+    let mark = "io.github.containers.compression.zstd";
+    assert!(
+        entries[0]["annotations"][mark].is_null() && entries[1]["annotations"][mark] == "true",
+        "{index:#}"
+    );
+    assert_eq!(entries[0]["platform"], entries[1]["platform"]);
+    for (entry, kind) in entries.iter().zip(["gzip", "zstd"]) {
+        let manifest = registry.inspect(&format!("multi@{}", entry["digest"].as_str().unwrap()));
+        let media_type = format!("application/vnd.oci.image.layer.v1.tar+{kind}");
+        assert_eq!(manifest["layers"][0]["mediaType"], media_type);
+    }
+    // The list itself is as it was.
+    assert_eq!(inspect(&env, "multi:1")["manifests"].as_array().unwrap().len(), 1);
+    for wrong in ["--add-compression=lz4", "--all=false"] {
+        env.fails(125, push.iter().chain(&["--add-compression=zstd", wrong, "multi:1", name.as_str()]));
+    }
+    // What the registry has is listed.
+    let tags = env.ok(["search", "--list-tags", "--tls-verify=false", "--format={{.Name}} {{.Tag}}", &name]);
+    assert!(tags.lines().any(|line| line == format!("{}/multi 1", registry.host())), "{tags}");
+}

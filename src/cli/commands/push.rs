@@ -178,6 +178,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
                     format,
                     compression,
                     recompress,
+                    also: Vec::new(),
                     signing,
                     encryption,
                     registry,

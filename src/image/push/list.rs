@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::network::{Written, sign};
-use super::{PushRequest, Stored, push};
+use super::{PushRequest, Pushed, Stored, push};
 use crate::image::attach;
-use crate::image::compress::Settings;
+use crate::image::compress::{Algorithm, Settings};
 use crate::image::encryption::EncryptionKeys;
 use crate::image::error::{Error, Result};
 use crate::image::list;
-use crate::image::manifest::{Family, Index, Manifest};
+use crate::image::manifest::{Descriptor, Family, Index, Manifest};
 use crate::image::outgoing::missing;
 use crate::image::place::own_place;
 use crate::image::progress::{Event, Progress, Reporter};
@@ -42,6 +42,8 @@ pub struct ListPushRequest {
     pub compression: Settings,
     /// Also those that are compressed otherwise.
     pub recompress: bool,
+    /// Images that the list has in another compression only are pushed once more in these.
+    pub also: Vec<Settings>,
     /// Who signs the images and the list.
     pub signing: Signing,
     /// Whom layers of the images are encrypted for.
@@ -60,6 +62,7 @@ pub fn push_list(
     progress: &mut dyn Progress,
 ) -> Result<Digest> {
     let mut index = list::read(context.store, &request.list)?;
+    let mut images = Vec::new();
     if request.all {
         for entry in &mut index.manifests {
             if let Some((bytes, manifest)) = attach::artifact(context.store, &request.list, &entry.digest)? {
@@ -67,7 +70,7 @@ pub fn push_list(
                 continue;
             }
             let image = bring(context, request, &entry.digest, progress)?;
-            let part = PushRequest {
+            let mut part = PushRequest {
                 image,
                 destination: request.destination.clone(),
                 format: request.format,
@@ -78,13 +81,24 @@ pub fn push_list(
                 encryption: request.encryption.clone(),
                 registry: request.registry.clone(),
             };
-            let pushed = push(context, &part, progress)?;
-            entry.digest = pushed.manifest.digest;
-            entry.size = pushed.manifest.size;
-            entry.media_type = pushed.manifest.media_type;
-            if pushed.has_zstd {
-                entry.annotations.insert(ZSTD_MARK.to_owned(), "true".to_owned());
+            place_entry(entry, push(context, &part, progress)?);
+            part.recompress = true;
+            images.push((entry.clone(), part));
+        }
+    }
+    for settings in &request.also {
+        let is_zstd = settings.algorithm != Algorithm::Gzip;
+        for (base, part) in &images {
+            let is_there = |entry: &Descriptor| {
+                entry.platform == base.platform && entry.annotations.contains_key(ZSTD_MARK) == is_zstd
+            };
+            if index.manifests.iter().any(is_there) {
+                continue;
             }
+            let part = PushRequest { compression: *settings, ..part.clone() };
+            let mut entry = base.clone();
+            place_entry(&mut entry, push(context, &part, progress)?);
+            index.manifests.push(entry);
         }
     }
     if let Some(family) = request.format {
@@ -92,6 +106,17 @@ pub fn push_list(
     }
     let progress = RefCell::new(progress);
     put_index(context, request, &index, Reporter::new(&progress))
+}
+
+/// Has an entry lead to an image that was pushed.
+fn place_entry(entry: &mut Descriptor, pushed: Pushed) {
+    entry.digest = pushed.manifest.digest;
+    entry.size = pushed.manifest.size;
+    entry.media_type = pushed.manifest.media_type;
+    entry.annotations.remove(ZSTD_MARK);
+    if pushed.has_zstd {
+        entry.annotations.insert(ZSTD_MARK.to_owned(), "true".to_owned());
+    }
 }
 
 /// Sends an artifact that the list has of its own.

@@ -13,6 +13,7 @@ use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::cli::values::go_bool;
 use crate::engine::Engine;
+use crate::image::compress::Settings;
 use crate::image::encryption::EncryptionKeys;
 use crate::image::push::{ListPushRequest, push_list};
 use crate::image::transport::Transport;
@@ -28,7 +29,7 @@ use crate::image::{Error, Reference};
 )]
 pub struct Args {
     /// add instances with selected compression while pushing
-    #[arg(long, value_name = "strings")]
+    #[arg(long, value_name = "strings", value_delimiter = ',')]
     add_compression: Vec<String>,
     /// also push the images in the list
     #[arg(long, num_args = 0..=1, default_value_t = true, default_missing_value = "true",
@@ -64,8 +65,15 @@ pub struct Args {
 
 /// Pushes the list.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-    if !args.add_compression.is_empty() {
-        return Err(CommandError::new("not supported yet: --add-compression"));
+    let also = args
+        .add_compression
+        .iter()
+        .map(|format| Settings::parse(format, None).map_err(|error| CommandError::new(error.to_string())));
+    let also = also.collect::<Result<Vec<_>>>()?;
+    if !also.is_empty() && !args.all {
+        return Err(CommandError::new(
+            "--add-compression needs the images to be pushed: do without --all=false",
+        ));
     }
     let signing = args.signing.into_signing()?;
     let format = args.format.as_deref().map(parse_format).transpose()?.flatten();
@@ -102,6 +110,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
             format,
             compression,
             recompress,
+            also,
             signing,
             encryption: EncryptionKeys::default(),
             registry,
