@@ -3,6 +3,7 @@
 use super::error::{CommandError, Result};
 use super::exit::ExitStatus;
 use super::ui::Ui;
+use crate::container::checkpoint::RestoreRequest;
 use crate::container::create::Blueprint;
 use crate::container::network::Settings;
 use crate::container::start::StartOptions;
@@ -37,6 +38,8 @@ pub struct Inheritance {
     pub blueprint: Option<Blueprint>,
     /// The user's namespace, where it was begun to be made already.
     pub entering: Option<Entering>,
+    /// The container goes on from its checkpoint.
+    pub restore: Option<RestoreRequest>,
 }
 
 /// Reads `--detach-keys`, or the configured ones.
@@ -140,7 +143,7 @@ fn launch(
     wanted: Wanted,
     inheritance: Inheritance,
 ) -> Result<Connection> {
-    let Inheritance { extra, hold, blueprint, entering } = inheritance;
+    let Inheritance { extra, hold, blueprint, entering, restore } = inheritance;
     let maker = entering.as_ref().map(Entering::child).transpose()?.flatten();
     let stdin = std::io::stdin();
     let size = if record.process.terminal { tty::window_size(&stdin).ok() } else { None };
@@ -153,6 +156,7 @@ fn launch(
         cdi_directories: engine.cdi_directories()?,
         blueprint,
         entering,
+        restore,
         describe: CommandError::describe_failure,
     };
     // What is buffered would be written twice.

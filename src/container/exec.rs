@@ -88,13 +88,13 @@ impl Containers {
                     .to_owned(),
             });
         }
-        let (target_pid, target) = self.running_process(record)?;
+        let (target_pid, target, restored) = self.running_process(record)?;
         let process = self.exec_process(record, request)?;
-        Ok(ExecPlan { target, target_pid, process })
+        Ok(ExecPlan { target, target_pid, process, restored })
     }
 
-    /// The first process of a running container.
-    fn running_process(&self, record: &Record) -> Result<(Pid, OwnedFd)> {
+    /// The first process of a running container, and whether that comes from a checkpoint.
+    fn running_process(&self, record: &Record) -> Result<(Pid, OwnedFd, bool)> {
         let deadline = Instant::now() + LONGEST_WAY;
         loop {
             let state = self.state(&record.id)?;
@@ -107,8 +107,10 @@ impl Containers {
             let init = init.ok_or_else(not_running)?;
             let target = init.open()?.ok_or_else(not_running)?;
             let pid = Pid::from_raw(init.pid).ok_or_else(not_running)?;
-            if !runtime::is_preparing(pid)? {
-                return Ok((pid, target));
+            // One that comes from a checkpoint executes nothing: it goes on.
+            let restored = state.stored.as_ref().is_some_and(|stored| stored.restored.is_some());
+            if restored || !runtime::is_preparing(pid)? {
+                return Ok((pid, target, restored));
             }
             if Instant::now() > deadline {
                 return Err(not_running());

@@ -20,6 +20,7 @@
 pub mod cgroup;
 pub mod change;
 pub mod check;
+pub mod checkpoint;
 pub mod create;
 pub mod damaged;
 pub mod error;

@@ -99,6 +99,12 @@ pub struct Stored {
     /// The kernel killed it for want of memory.
     #[serde(default)]
     pub oom_killed: bool,
+    /// When it was written to disk; nothing once it was started or restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpointed: Option<Time>,
+    /// When this run was restored from a checkpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restored: Option<Time>,
     /// Why it ended or did not start.
     #[serde(default)]
     pub error: String,
@@ -252,6 +258,8 @@ impl Stored {
             finished: None,
             exit_code: None,
             oom_killed: false,
+            checkpointed: None,
+            restored: None,
             error: String::new(),
             restarts: 0,
             cgroup: String::new(),

@@ -88,8 +88,7 @@ impl Containers {
         };
         let was_paused = state.status == Status::Paused;
         let mut outcome = Stopped::Gently;
-        let ended = !grace.is_zero() && {
-            send(&pidfd, lifecycle.stop_signal)?;
+        let ended = !grace.is_zero() && reaches(&stored, send(&pidfd, lifecycle.stop_signal))? && {
             if was_paused {
                 // A frozen process cannot take the signal.
                 cgroup::freeze(&stored.cgroup, false)?;
@@ -175,7 +174,7 @@ impl Containers {
     }
 
     /// Notes that a user asked for the end.
-    fn mark_stopped(&self, record: &Record, keep: bool) -> Result<()> {
+    pub(super) fn mark_stopped(&self, record: &Record, keep: bool) -> Result<()> {
         let mark = StopMark { by: ProcessRef::current()?, keep };
         let text = serde_json::to_vec(&mark).expect("numbers are always JSON");
         let mode = Mode::RUSR | Mode::WUSR;
@@ -199,7 +198,7 @@ impl Containers {
     /// Kills the container with everything that belongs to it: the cgroup where there is one, and the first process,
     /// with which its pid namespace ends.
     fn kill_all(&self, stored: &Stored, pidfd: &OwnedFd) -> Result<()> {
-        send(pidfd, libc::SIGKILL)?;
+        reaches(stored, send(pidfd, libc::SIGKILL))?;
         cgroup::kill(&stored.cgroup);
         Ok(())
     }
@@ -327,6 +326,19 @@ impl State {
         self.status == Status::Stopped
             && !self.stopped_by_user()
             && self.stored.as_ref().is_some_and(|stored| stored.phase == Phase::Restarting)
+    }
+}
+
+/// Whether a signal was sent. One from a checkpoint is not below the user's namespace, from which its processes of other
+/// users take no signals; its cgroup has to do.
+fn reaches(stored: &Stored, sent: Result<()>) -> Result<bool> {
+    match sent {
+        Err(Error::Kernel(e))
+            if e.errno() == Some(libc::EPERM) && stored.restored.is_some() && !stored.cgroup.is_empty() =>
+        {
+            Ok(false)
+        }
+        sent => sent.map(|()| true),
     }
 }
 

@@ -15,7 +15,9 @@ mod userns;
 
 use serde::Serialize;
 
+use crate::config::subid;
 use crate::engine::Engine;
+use crate::runtime::criu;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -104,6 +106,8 @@ pub mod id {
     pub const CDI: &str = "cdi";
     /// The configuration files.
     pub const CONFIG: &str = "config";
+    /// Whether containers can be written to disk.
+    pub const CHECKPOINT: &str = "checkpoint";
 }
 
 /// Looks at everything. The caller has one thread.
@@ -119,7 +123,22 @@ pub fn examine(engine: &Engine) -> Vec<Finding> {
     findings.push(cgroup::check(engine));
     findings.push(session::linger(engine));
     findings.push(cdi::check(engine));
+    findings.push(checkpoint(engine));
     findings
+}
+
+/// Nobody but root can expect this to work, so that it does not is no more than worth to know.
+fn checkpoint(engine: &Engine) -> Finding {
+    let is_root = engine.env().uid() == 0 && subid::in_initial_user_namespace();
+    let missing = criu::missing(engine.env().find_program("criu", []).as_deref(), is_root);
+    let found = match (missing, is_root) {
+        (None, _) => "containers can be checkpointed".to_owned(),
+        (Some(why), true) => format!("containers cannot be checkpointed: {why}"),
+        (Some(why), false) => {
+            format!("containers cannot be checkpointed, which takes the host's root: {why}")
+        }
+    };
+    Finding::ok(id::CHECKPOINT, found)
 }
 
 fn configuration(engine: &Engine) -> Finding {

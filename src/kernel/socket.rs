@@ -26,6 +26,15 @@ pub fn pair() -> Result<(OwnedFd, OwnedFd)> {
         .map_err(|e| Error::call("socketpair", "", e))
 }
 
+/// Makes a connected pair of sockets that keep the borders of messages.
+///
+/// # Errors
+/// When the process has no free descriptors.
+pub fn packet_pair() -> Result<(OwnedFd, OwnedFd)> {
+    rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+        .map_err(|e| Error::call("socketpair", "", e))
+}
+
 /// Listens at `path`, replacing what a dead process left there. The socket does not wait in `accept`.
 ///
 /// # Errors

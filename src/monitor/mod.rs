@@ -43,6 +43,7 @@ use std::time::{Duration, Instant};
 use crate::kernel::process::{self, ExitStatus, Fork, Pid};
 use crate::kernel::signal::{self, SignalFd, SignalSet};
 use crate::kernel::{descriptor, prctl, socket};
+use crate::runtime::criu::Restore;
 use crate::runtime::{self, Created, Foreign, Host, Io, Passed, Plan, Running, Streams};
 
 use clients::Clients;
@@ -60,6 +61,9 @@ pub trait Container: Host {
 
     /// The runtime that makes the container, if it is not rbox's own; asked after [`Self::prepare`].
     fn runtime(&self) -> Option<Foreign>;
+
+    /// The checkpoint that the run goes on from, if there is one; asked after [`Self::prepare`].
+    fn checkpoint(&mut self) -> Option<Restore>;
 
     /// The program runs.
     fn started(&mut self, init: Pid);
@@ -385,9 +389,10 @@ impl Beside {
         extra: Vec<Passed>,
     ) -> Result<Launched, Reason> {
         let (plan, io, ends) = self.prepare(container, streams, extra)?;
-        let mut running = match container.runtime() {
-            Some(other) => runtime::run_by(&other, &plan, io, &mut *container)?,
-            None => runtime::run(&plan, io, &mut *container)?,
+        let mut running = match (container.checkpoint(), container.runtime()) {
+            (Some(checkpoint), _) => runtime::criu::restore(&plan, &checkpoint, io, &mut *container)?,
+            (None, Some(other)) => runtime::run_by(&other, &plan, io, &mut *container)?,
+            (None, None) => runtime::run(&plan, io, &mut *container)?,
         };
         let ends = or_terminal(ends, running.terminal.take())?;
         container.started(running.pid);

@@ -26,7 +26,7 @@ use std::time::Duration;
 use super::address::addresses_of;
 use super::driver::{Context, Driver};
 use super::{Error, Helper, PortMapping, Result, Status, port};
-use crate::config::{Config, Env};
+use crate::config::{Config, Env, subid};
 use crate::kernel::ns::{self, Namespace};
 use crate::kernel::prctl;
 use crate::kernel::process::{self, Pid};
@@ -46,6 +46,11 @@ pub fn find(config: &Config, env: &Env) -> Option<PathBuf> {
     let extra = env.absolute("CONTAINERS_HELPER_BINARY_DIR");
     let dirs = extra.iter().chain(&config.engine.helper_binaries_dir).map(PathBuf::as_path);
     env.find_program(PROGRAM, dirs)
+}
+
+/// Whether this process is root outside of all user namespaces, as beside a container from a checkpoint.
+fn is_host_root() -> bool {
+    rustix::process::geteuid().is_root() && subid::in_initial_user_namespace()
 }
 
 /// One container's pasta.
@@ -82,7 +87,7 @@ impl Pasta {
         let holder = lender.map_or_else(|| std::process::id().to_string(), |lender| lender.pid.to_string());
         let path = format!("/proc/{holder}/fd/{}", namespace.as_raw_fd());
         Command::new(&self.program)
-            .args(self.arguments.with_namespace(&path))
+            .args(self.arguments.with_namespace(&path, is_host_root()))
             .env_clear()
             .current_dir("/")
             .stdin(Stdio::null())

@@ -60,9 +60,14 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
         protection: Protection::Unneeded,
         cgroup_namespace: None,
     };
-    let options =
-        CloneOptions { cgroup: cgroup.as_ref().map(std::os::fd::AsFd::as_fd), ..CloneOptions::default() };
-    let child = launch::clone_beside(options, channel, setup, |setup| enter(plan, kinds, needed, setup))?;
+    let own = cgroup.as_ref().map(std::os::fd::AsFd::as_fd);
+    let options = CloneOptions { cgroup: own.filter(|_| !plan.restored), ..CloneOptions::default() };
+    let child = launch::clone_beside(options, channel, setup, |setup| {
+        if plan.restored {
+            cgroup.as_ref().map_or(Ok(()), cgroup::join)?;
+        }
+        enter(plan, kinds, needed, setup)
+    })?;
     launch::finish_exec(child)
 }
 
@@ -70,15 +75,18 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
 fn enter(plan: &ExecPlan, kinds: NamespaceSet, protect: bool, setup: &mut Setup<'_>) -> Result<()> {
     // From the pid namespace of the container on, its processes see this one and the child.
     prctl::set_dumpable(false)?;
+    // One that is not the container's can be joined only by whoever is its owner outside, so both at once.
+    let at_once = kinds.contains(Namespace::Cgroup) && plan.restored;
     if kinds.contains(Namespace::User) {
-        ns::enter_process(&plan.target, NamespaceSet::EMPTY.with(Namespace::User))?;
+        let user = NamespaceSet::EMPTY.with(Namespace::User);
+        ns::enter_process(&plan.target, if at_once { user.with(Namespace::Cgroup) } else { user })?;
     }
     if protect {
         // Copying a mount takes rights over the mount namespace that it is in.
         ns::unshare(NamespaceSet::EMPTY.with(Namespace::Mount))?;
         setup.protection = Protection::Made(stage::read_only_executable()?);
     }
-    if kinds.contains(Namespace::Cgroup) {
+    if kinds.contains(Namespace::Cgroup) && !at_once {
         let target = plan.target.try_clone().map_err(|source| kernel::Error::call("dup", "", source))?;
         setup.cgroup_namespace = Some(target);
     }

@@ -551,4 +551,6 @@ pub struct ExecPlan {
     pub target_pid: Pid,
     /// What to run.
     pub process: Process,
+    /// The container was restored: its cgroup namespace belongs to the host's user namespace.
+    pub restored: bool,
 }

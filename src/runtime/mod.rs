@@ -9,12 +9,14 @@
 //! | `foreign` | other OCI runtimes, driven by their command line |
 //! | `cgroup` | cgroup v2 |
 //! | `seccomp` | profiles to filters |
+//! | `criu` | checkpoint and restore |
 //! | `instance` | containers of the OCI command line, which other engines drive |
 //! | `files` | small files that the engine puts into the root |
 //! | `user` | users and groups by name, from the container's own files |
 
 pub mod cgroup;
 mod created;
+pub mod criu;
 mod error;
 mod exec;
 pub mod files;

@@ -48,6 +48,11 @@ pub fn begin(paths: &Paths, maps: &UserMaps, linger: Option<Duration>) -> Result
     })?))
 }
 
+/// As [`begin`], but this process stays where it is: the host's root, beside a container that is not below H.
+pub fn stay() -> Entering {
+    Entering(Way::Already)
+}
+
 /// As [`begin`], but for the namespace that one process is in: those of other holders are as
 /// good for everything but joining further namespaces of its containers.
 pub fn begin_beside(pid: u32, pidfd: OwnedFd) -> Entering {

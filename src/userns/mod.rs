@@ -14,7 +14,7 @@ mod trial;
 
 use crate::config::subid;
 
-pub use enter::{Entering, begin, begin_beside, enter};
+pub use enter::{Entering, begin, begin_beside, enter, stay};
 pub use error::{Error, Result};
 pub use holder::{end_holders, reclaim_records};
 pub use maps::{MapKind, MapWriter, SingleReason, UserMaps, user_maps};

@@ -102,6 +102,7 @@ fn checkpoints_say_what_they_miss() {
     for verb in ["checkpoint", "restore"] {
         let error = env.fails(125, ["container", verb, "c"]);
         assert!(error.contains("ing a container requires root: ") && error.contains("criu"), "{error}");
+        assert!(error.contains("rbox doctor checkpoint"), "{error}");
         assert!(env.fails(125, ["container", verb, "nobody"]).contains("no such container"));
         assert!(env.fails(125, ["container", verb]).contains("you must provide at least one name or id"));
     }

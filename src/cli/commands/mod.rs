@@ -144,7 +144,7 @@ commands! {
     commit: "commit", "container commit" => Caller;
     completion: "completion" => Caller;
     container::checkpoint: "container checkpoint" => Caller;
-    container::checkpoint::restore: "container restore" => Caller;
+    container::restore: "container restore" => Caller;
     container::cleanup: "container cleanup" => User;
     container::clone: "container clone" => Caller;
     container::exists: "container exists" => Caller;

@@ -95,6 +95,7 @@ struct StateView {
     #[serde(rename = "OOMKilled")]
     oom_killed: bool,
     dead: bool,
+    checkpointed: bool,
     pid: i32,
     conmon_pid: i32,
     exit_code: i32,
@@ -106,6 +107,9 @@ struct StateView {
     cgroup_path: String,
     checkpointed_at: GoTime,
     restored_at: GoTime,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    checkpoint_path: String,
+    restored: bool,
     stopped_by_user: bool,
 }
 
@@ -344,6 +348,7 @@ impl StateView {
             restarting: state.restarts_later(),
             oom_killed: stored.is_some_and(|stored| stored.oom_killed),
             dead: false,
+            checkpointed: stored.is_some_and(|stored| stored.checkpointed.is_some()),
             pid: state.pid().unwrap_or(0),
             conmon_pid: stored.filter(|_| alive).map_or(0, |stored| stored.monitor.pid),
             exit_code: if alive { 0 } else { state.exit_code() },
@@ -352,8 +357,10 @@ impl StateView {
             finished_at: GoTime::of(stored.and_then(|stored| stored.finished)),
             health: GoPointer(None),
             cgroup_path: stored.filter(|_| alive).map_or(String::new(), |stored| cgroup_path(&stored.cgroup)),
-            checkpointed_at: GoTime::never(),
-            restored_at: GoTime::never(),
+            checkpointed_at: GoTime::of(stored.and_then(|stored| stored.checkpointed)),
+            restored_at: GoTime::of(stored.and_then(|stored| stored.restored)),
+            checkpoint_path: state.checkpoint().map_or(String::new(), |path| path.display().to_string()),
+            restored: stored.is_some_and(|stored| stored.restored.is_some()),
             stopped_by_user: state.stopped_by_user(),
         }
     }

@@ -14,6 +14,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::checkpoint::RestoreRequest;
 use super::create::{Blueprint, RestartPolicy};
 use super::fuse::FuseMounts;
 use super::health::Timer;
@@ -27,12 +28,14 @@ use crate::config::Paths;
 use crate::events::Event;
 use crate::kernel;
 use crate::kernel::file::Flock;
+use crate::kernel::idmap::to_outside;
 use crate::kernel::ns::{self, Namespace};
 use crate::kernel::process::{ExitStatus, Pid};
 use crate::monitor::client::{Connection, Wanted};
 use crate::monitor::{self, Container, Failure, Next, Reason, Request, StreamsRequest};
 use crate::network;
 use crate::runtime::cgroup::Cgroup;
+use crate::runtime::criu::Restore;
 use crate::runtime::plan::{Hook, Identity};
 use crate::runtime::{Foreign, Host, HostError, Passed, Plan, run_post_stop};
 use crate::store::{Driver, Store};
@@ -58,6 +61,8 @@ pub struct StartOptions {
     pub blueprint: Option<Blueprint>,
     /// The user's namespace, where it was begun to be made already.
     pub entering: Option<userns::Entering>,
+    /// It goes on from its checkpoint.
+    pub restore: Option<RestoreRequest>,
     /// Puts the reason of a failure into words.
     pub describe: fn(Reason) -> Failure,
 }
@@ -131,6 +136,8 @@ impl Containers {
             settings: options.settings,
             cdi_directories: options.cdi_directories,
             entering: options.entering,
+            restore: options.restore,
+            restoring: false,
             blueprint: options.blueprint,
             network: None,
             status: None,
@@ -185,6 +192,10 @@ struct Keeper {
     /// Where devices are described.
     cdi_directories: Vec<PathBuf>,
     entering: Option<userns::Entering>,
+    /// Taken by the first start, which goes on from a checkpoint.
+    restore: Option<RestoreRequest>,
+    /// This run is one from a checkpoint.
+    restoring: bool,
     /// Taken by the first start; a restart reads the files.
     blueprint: Option<Blueprint>,
     network: Option<RunNetwork>,
@@ -234,6 +245,9 @@ impl Host for Keeper {
         state.cgroup = cgroup.map_or_else(String::new, |cgroup| cgroup.path().display().to_string());
         state.network = self.status.take();
         state.helpers = self.fuse.processes();
+        if self.restoring {
+            state.restored = Some(Time::now());
+        }
         let hold = std::mem::take(&mut self.hold);
         if hold {
             // As long as it is not started, the run before counts.
@@ -285,6 +299,7 @@ impl Container for Keeper {
             previous.end_helpers(&self.dir)?;
         }
         let mut plan = early.unwrap_or_else(|| self.plan(&store))?;
+        self.restoring = self.restore.is_some();
         self.place(&mut plan)?;
         let network = network?;
         network.make_files(&self.record)?;
@@ -303,6 +318,11 @@ impl Container for Keeper {
 
     fn runtime(&self) -> Option<Foreign> {
         self.foreign.clone()
+    }
+
+    fn checkpoint(&mut self) -> Option<Restore> {
+        let request = self.restore.take()?;
+        Some(request.complete(&self.dir, &self.containers.run_dir(&self.record.id), self.container_root()))
     }
 
     fn started(&mut self, init: Pid) {
@@ -492,6 +512,9 @@ impl Keeper {
     /// Begins to enter the user's namespace: that of a container whose namespaces are joined, if there is one,
     /// because the kernel lets only the owner's namespace and those above it join them.
     fn enter(&mut self) -> Result<userns::Entering> {
+        if self.restore.is_some() {
+            return Ok(userns::stay());
+        }
         // One that is not used must go: the command waits for the end of its maker.
         let begun = self.entering.take();
         for other in &self.record.dependencies {
@@ -507,6 +530,14 @@ impl Keeper {
             Some(entering) => Ok(entering),
             None => Ok(userns::begin(&self.paths, &self.maps, self.settings.env.linger()?)?),
         }
+    }
+
+    /// The container's root as the host has it.
+    fn container_root(&self) -> (u32, u32) {
+        let outside =
+            |inner: &[_], outer: &[_]| to_outside(inner, 0).and_then(|id| to_outside(outer, id)).unwrap_or(0);
+        let (inner, outer) = (&self.record.root.maps, &self.maps.maps);
+        (outside(&inner.uid, &outer.uid), outside(&inner.gid, &outer.gid))
     }
 
     /// Frees the published ports at once.

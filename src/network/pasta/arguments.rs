@@ -89,9 +89,13 @@ impl Arguments {
     }
 
     /// The whole command line for the namespace at `path`.
-    pub(super) fn with_namespace(&self, path: &str) -> Vec<String> {
+    pub(super) fn with_namespace(&self, path: &str, as_root: bool) -> Vec<String> {
         let mut words = self.words.clone();
         words.extend(["--netns".to_owned(), path.to_owned()]);
+        if as_root {
+            // Root of the host's namespace would become nobody, who may not enter the container's.
+            words.extend(["--runas".to_owned(), "0".to_owned()]);
+        }
         words
     }
 }
@@ -158,7 +162,7 @@ mod tests {
     fn defaults_are_podman_s() {
         let arguments = build(&[], &[], &[], NEW);
         assert_eq!(
-            arguments.with_namespace("/n").join(" "),
+            arguments.with_namespace("/n", false).join(" "),
             "--config-net --dns-forward 169.254.1.1 --map-guest-addr 169.254.1.2 -t none -u none -T none -U none \
              --no-map-gw --quiet --pid /run/p --netns /n"
         );

@@ -231,6 +231,15 @@ pub(super) fn of_process(pid: Pid) -> Result<Option<OwnedFd>> {
     Ok(Some(cgroup.directory))
 }
 
+/// Moves this process to the cgroup whose directory is `directory`.
+pub(super) fn join(directory: &OwnedFd) -> Result<()> {
+    let fail = |errno| kernel::Error::call("write", "cgroup.procs", io::Error::from(errno));
+    let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(directory, "cgroup.procs", flags, Mode::empty()).map_err(fail)?;
+    rustix::io::write(&opened, b"0").map_err(fail)?;
+    Ok(())
+}
+
 /// Whether the user may move processes between the caller's cgroup and `theirs`: the kernel wants her to be able to
 /// write `cgroup.procs` in the nearest one above both.
 fn common_is_writable(theirs: &Path) -> Result<bool> {

@@ -103,7 +103,9 @@ impl Stage<'_> {
         let by_number: PathBuf = format!("{directory}/{major}:{minor}").into();
         let node = host_device(path, kind, number).or_else(|_| host_device(&by_number, kind, number))?;
         let tree = mount::clone_tree(&node, c"", false)?;
-        mount::set_attributes(&tree, false, Attributes::setting(mount::NO_SUID | mount::NO_EXEC))?;
+        // A node has nothing below it that the host could mount later, and CRIU cannot make slaves of one group again.
+        let restricted = Attributes::setting(mount::NO_SUID | mount::NO_EXEC);
+        mount::set_attributes(&tree, false, Attributes { propagation: mount::PRIVATE, ..restricted })?;
         let target = self.root().create_file(path, Mode::from_raw_mode(0o666))?;
         Ok(mount::attach(&tree, &target)?)
     }

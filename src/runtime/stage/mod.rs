@@ -43,10 +43,11 @@ use super::{files, hooks};
 pub(super) use copy_up::fill;
 pub use enclosure::can_enclose;
 pub use init::is_preparing;
+pub(super) use mounts::is_dir;
 pub use protect::resume;
 pub(super) use protect::{Protection, is_needed, read_only_executable};
-pub(super) use rootfs::mount_overlay;
 pub use rootfs::mount_root;
+pub(super) use rootfs::{mount_overlay, open_host};
 pub(super) use trees::{Trees, prepare as prepare_trees};
 
 /// How the child learns that its program may start.

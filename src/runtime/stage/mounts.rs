@@ -258,7 +258,7 @@ fn restrict(tree: BorrowedFd<'_>, recursive: bool, attributes: Attributes) -> Re
     Ok(())
 }
 
-pub(super) fn is_dir(fd: impl AsFd) -> Result<bool> {
+pub(in crate::runtime) fn is_dir(fd: impl AsFd) -> Result<bool> {
     let stat = rustix::fs::fstat(fd).map_err(|errno| kernel::Error::call("fstat", "", errno))?;
     Ok(FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }

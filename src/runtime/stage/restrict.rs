@@ -63,7 +63,12 @@ impl Stage<'_> {
                     None => devices::host_null()?,
                 };
                 let cover = mount::clone_tree(&node, c"", false)?;
-                mount::set_attributes(&cover, false, Attributes::setting(mount::READ_ONLY | mount::NO_EXEC))?;
+                let restricted = Attributes::setting(mount::READ_ONLY | mount::NO_EXEC);
+                mount::set_attributes(
+                    &cover,
+                    false,
+                    Attributes { propagation: mount::PRIVATE, ..restricted },
+                )?;
                 null = Some(node);
                 cover
             };

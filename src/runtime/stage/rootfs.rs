@@ -81,7 +81,7 @@ pub(super) fn open_root() -> Result<RootDir> {
 }
 
 /// Opens a path that the caller named, on the host.
-pub(super) fn open_host(path: &Path) -> Result<OwnedFd> {
+pub(in crate::runtime) fn open_host(path: &Path) -> Result<OwnedFd> {
     rustix::fs::open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| Error::Step {
         doing: format!("cannot find `{}`", path.display()),
         source: errno.into(),

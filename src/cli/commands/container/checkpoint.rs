@@ -1,21 +1,22 @@
-//! `rbox container checkpoint` and `restore`.
-//!
-//! Both are CRIU's work. It cannot dump or restore the processes of a user without rights on the host, not even from
-//! inside of the user's namespace (it looks into all namespaces of the host first), so what is here finds out what
-//! exactly is missing and says so.
+//! `rbox container checkpoint`.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use crate::cli::args::containers::Named;
+use crate::cli::args::containers::{Named, report_earlier};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
+use crate::config::subid;
+use crate::container::checkpoint::CheckpointRequest;
+use crate::container::list::Selected;
+use crate::container::{Containers, Record, Status};
 use crate::engine::Engine;
+use crate::runtime::criu::{self, Statistics};
 
 /// Checkpoint one or more containers
 ///
-/// Writes the state of running containers to disk with CRIU, which needs rights on the host that users without them do not have: the error says what is missing.
+/// Writes the processes of running containers to disk with CRIU, and ends them; `rbox container restore` goes on from there. That takes CRIU 3.17 or later and the rights of the host's root; where something is missing the error says what.
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "[options] CONTAINER [CONTAINER...]",
@@ -67,11 +68,44 @@ pub struct Args {
     containers: Vec<String>,
 }
 
-/// Says why a container cannot be checkpointed.
+/// Writes containers to disk.
 ///
 /// # Errors
-/// Always: when the arguments are wrong, and with what is missing.
-pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+/// When the arguments are wrong, something is missing, or CRIU fails.
+pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
+    check(&args)?;
+    let containers = engine.containers()?;
+    let named = Named { references: args.containers, all: args.all, latest: args.latest, ..Named::default() };
+    named.check()?;
+    let selected = named.find(&containers)?;
+    let request = CheckpointRequest {
+        program: program(engine, "checkpointing")?,
+        leave_running: args.leave_running,
+        first_part: args.pre_checkpoint,
+        with_previous: args.with_previous,
+        tcp_established: args.tcp_established,
+        file_locks: args.file_locks,
+        keep: args.keep,
+    };
+    let runs =
+        |record: &Record| containers.state(&record.id).is_ok_and(|state| state.status == Status::Running);
+    for_each(ui, selected, args.print_stats.then_some("checkpoint"), |_, record| {
+        if args.all && !runs(record) {
+            return Ok(None);
+        }
+        if record.lifecycle.auto_remove && !args.leave_running && !args.pre_checkpoint {
+            return Err(CommandError::new(
+                "cannot checkpoint containers that have been started with '--rm' unless '--export' is used",
+            ));
+        }
+        containers
+            .checkpoint(record, &request)
+            .map_err(|error| CommandError::from(error).with_status(ExitStatus::ERROR))?;
+        Ok(Some(statistics(&containers, record, criu::of_dump)))
+    })
+}
+
+fn check(args: &Args) -> Result<()> {
     let refuse = |text: &str| Err(CommandError::new(text));
     if let Some(compress) = &args.compress {
         if args.export.is_none() {
@@ -85,153 +119,83 @@ pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     }
     match () {
         () if args.export.is_none() && args.ignore_rootfs => {
-            return refuse("--ignore-rootfs can only be used with --export");
+            refuse("--ignore-rootfs can only be used with --export")
         }
         () if args.export.is_none() && args.ignore_volumes => {
-            return refuse("--ignore-volumes can only be used with --export");
+            refuse("--ignore-volumes can only be used with --export")
         }
         () if args.with_previous && args.pre_checkpoint => {
-            return refuse("--with-previous can not be used with --pre-checkpoint");
+            refuse("--with-previous can not be used with --pre-checkpoint")
         }
-        () => {}
-    }
-    find(engine, args.containers, args.all, args.latest)?;
-    Err(missing(engine, "checkpointing"))
-}
-
-fn find(engine: &Engine, references: Vec<String>, all: bool, latest: bool) -> Result<()> {
-    let named = Named { references, all, latest, ..Named::default() };
-    named.check()?;
-    named.find(&engine.containers()?).map(drop)
-}
-
-/// What is missing for the work of CRIU.
-fn missing(engine: &Engine, doing: &str) -> CommandError {
-    let error = |why: String| CommandError::new(format!("{doing} a container requires root: {why}"));
-    let Some(program) = engine.env().find_program("criu", []) else {
-        return error("the program criu is not installed".to_owned());
-    };
-    let name = program.display();
-    match check(&program) {
-        Ok(()) => error(format!(
-            "{name} works here, but rbox cannot use it for a user without rights on the host yet"
-        )),
-        Err(why) => error(format!("{name} cannot work for this user on this kernel: {why}"))
-            .with_hint(format!("`{name} check` shows all that it misses")),
+        () if args.create_image.is_some() => refuse("not supported yet: --create-image"),
+        () if args.export.is_some() => refuse("not supported yet: --export"),
+        () => Ok(()),
     }
 }
 
-/// Whether CRIU says that it can work, or the first thing that it misses.
-fn check(program: &Path) -> std::result::Result<(), String> {
-    let mut why = String::new();
-    // Before version 4 it knows of no unprivileged work.
-    for arguments in [&["check", "--unprivileged"][..], &["check"]] {
-        let mut command = Command::new(program);
-        let output = command.args(arguments).env_clear().stdin(Stdio::null()).output();
-        let output = output.map_err(|error| error.to_string())?;
-        if output.status.success() {
-            return Ok(());
+/// CRIU, where it can work.
+pub(super) fn program(engine: &Engine, doing: &str) -> Result<PathBuf> {
+    let is_root = engine.env().uid() == 0 && subid::in_initial_user_namespace();
+    let program = engine.env().find_program("criu", []);
+    match (criu::missing(program.as_deref(), is_root), program) {
+        (None, Some(program)) => Ok(program),
+        (why, _) => {
+            let why = why.unwrap_or_default();
+            let text = if is_root {
+                format!("{doing} a container: {why}")
+            } else {
+                format!("{doing} a container requires root: {why}")
+            };
+            Err(CommandError::new(text).with_hint("`rbox doctor checkpoint` looks at it again"))
         }
-        let text =
-            String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
-        let reason = |line: &&str| line.contains("Error") && !line.contains("exited, ");
-        let line = text.lines().find(reason).or(text.lines().next());
-        why = line.unwrap_or("it does not say why").trim().to_owned();
     }
-    Err(why)
 }
 
-/// The other way round.
-pub mod restore {
-    use super::{CommandError, Engine, ExitStatus, PathBuf, Result, Ui, find, missing};
+pub(super) fn statistics(
+    containers: &Containers,
+    record: &Record,
+    read: fn(&std::path::Path) -> Statistics,
+) -> Statistics {
+    let state = containers.state(&record.id).ok();
+    state.and_then(|state| state.checkpoint()).map_or_else(Vec::new, |path| read(&path))
+}
 
-    /// Restore one or more containers from a checkpoint
-    ///
-    /// Restores containers from a checkpoint with CRIU, which needs rights on the host that users without them do not have: the error says what is missing.
-    #[derive(Debug, clap::Args)]
-    #[command(
-        override_usage = "[options] CONTAINER [CONTAINER...]",
-        after_help = "rbox container restore ctrID\n  rbox container restore --all"
-    )]
-    pub struct Args {
-        /// Restore all checkpointed containers
-        #[arg(long, short)]
-        all: bool,
-        /// Restore a container with file locks
-        #[arg(long)]
-        file_locks: bool,
-        /// Do not apply root file-system changes when importing from exported checkpoint
-        #[arg(long)]
-        ignore_rootfs: bool,
-        /// Ignore IP address set via --static-ip
-        #[arg(long)]
-        ignore_static_ip: bool,
-        /// Ignore MAC address set via --mac-address
-        #[arg(long)]
-        ignore_static_mac: bool,
-        /// Do not export volumes associated with container
-        #[arg(long)]
-        ignore_volumes: bool,
-        /// Restore from exported checkpoint archive (tar.gz)
-        #[arg(long, short, value_name = "string")]
-        import: Option<PathBuf>,
-        /// Restore from exported pre-checkpoint archive (tar.gz)
-        #[arg(long, value_name = "string")]
-        import_previous: Option<PathBuf>,
-        /// Keep all temporary checkpoint files
-        #[arg(long, short)]
-        keep: bool,
-        /// Act on the latest container podman is aware of
-        #[arg(long, short)]
-        latest: bool,
-        /// Specify new name for container restored from exported checkpoint (only works with image or --import)
-        #[arg(long, short, value_name = "string")]
-        name: Option<String>,
-        /// Restore container into existing Pod (only works with image or --import)
-        #[arg(long, value_name = "string")]
-        pod: Option<String>,
-        /// Display restore statistics
-        #[arg(long)]
-        print_stats: bool,
-        /// Publish a container's port, or a range of ports, to the host
-        #[arg(long, short, value_name = "strings")]
-        publish: Vec<String>,
-        /// Restore a container and close all TCP connections
-        #[arg(long)]
-        tcp_close: bool,
-        /// Restore a container with established TCP connections
-        #[arg(long)]
-        tcp_established: bool,
-        containers: Vec<String>,
+/// Does it to each container, and prints what was given, or with `measured` how long it took. `None` is a container
+/// that was left out.
+pub(super) fn for_each(
+    ui: &mut Ui,
+    selected: Vec<Selected>,
+    measured: Option<&str>,
+    mut act: impl FnMut(&mut Ui, &Record) -> Result<Option<Statistics>>,
+) -> Result<ExitStatus> {
+    let begin = Instant::now();
+    let mut all = Vec::new();
+    let mut last = None;
+    for Selected { given, record } in selected {
+        let Some(record) = record else { continue };
+        let begin = Instant::now();
+        match (act(ui, &record), measured) {
+            (Ok(None), _) => {}
+            (Ok(Some(_)), None) => ui.data(given)?,
+            (Ok(Some(numbers)), Some(verb)) => {
+                let numbers: serde_json::Map<_, _> =
+                    numbers.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
+                let duration = format!("runtime_{verb}_duration");
+                all.push(serde_json::json!({
+                    "Id": record.id.as_str(), duration: micros(begin), "criu_statistics": numbers,
+                }));
+            }
+            (Err(error), _) => report_earlier(ui, &mut last, error),
+        }
     }
+    if let Some(verb) = measured {
+        let duration = format!("podman_{verb}_duration");
+        let document = serde_json::json!({ duration: micros(begin), "container_statistics": all });
+        ui.data(serde_json::to_string_pretty(&document).expect("numbers and texts are always JSON"))?;
+    }
+    last.map_or(Ok(ExitStatus::SUCCESS), Err)
+}
 
-    /// Says why a container cannot be restored.
-    ///
-    /// # Errors
-    /// Always: when the arguments are wrong, and with what is missing.
-    pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-        let refuse = |text: &str| Err(CommandError::new(text));
-        let given = !args.containers.is_empty();
-        match () {
-            () if args.name.is_some() && args.tcp_established => {
-                return refuse("--tcp-established cannot be used with --name");
-            }
-            () if args.import.is_some() && (args.all || args.latest) => {
-                return refuse("cannot use --import with --all or --latest");
-            }
-            () if args.import.is_some() && given => {
-                return refuse("cannot use --import with positional arguments");
-            }
-            () if (args.all || args.latest) && given => {
-                return refuse("--all or --latest and containers cannot be used together");
-            }
-            () => {}
-        }
-        if let Some(path) = &args.import {
-            std::fs::metadata(path).map_err(|e| crate::kernel::Error::path("open", path, e))?;
-        } else {
-            find(engine, args.containers, args.all, args.latest)?;
-        }
-        Err(missing(engine, "restoring"))
-    }
+fn micros(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }

@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod cleanup;
 pub mod clone;
+pub mod restore;
 pub mod runlabel;
 
 /// Whether a container exists.

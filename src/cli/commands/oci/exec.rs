@@ -85,7 +85,7 @@ pub(super) fn exec(context: &mut Context, args: &ExecArgs) -> Result<ExitStatus>
     let io = Io { streams, extra: preserved(args.preserve_fds)? };
     context.ui.flush()?;
     let relay = Relay::begin()?;
-    let running = runtime::exec(&ExecPlan { target, target_pid, process }, io)?;
+    let running = runtime::exec(&ExecPlan { target, target_pid, process, restored: false }, io)?;
     if let (Some(path), Some(master)) = (&args.console_socket, &running.terminal) {
         send_terminal(path, master)?;
     }
