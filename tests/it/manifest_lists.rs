@@ -168,7 +168,7 @@ fn files_are_added_as_artifacts() {
         (put("text", b"oh yeah\n"), put("zeros", &[0; 5000]), put("config", b"{\"a\":1}"));
     let list = "localhost/list:1";
     env.ok(["manifest", "create", list]);
-    env.ok(["manifest", "add", "--artifact", "--annotation=a=b", list, &text, &zeros]);
+    env.ok(["manifest", "add", "--artifact", "--annotation=a=b", "--artifact-config=", list, &text, &zeros]);
     let typed =
         ["--artifact", "--artifact-type=text/x", "--artifact-config", &config, "--os=linux", "--arch=arm"];
     let image = env.busybox();

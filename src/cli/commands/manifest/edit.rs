@@ -65,7 +65,7 @@ pub struct ArtifactArgs {
     artifact: bool,
     /// artifact configuration file
     #[arg(long, value_name = "string")]
-    artifact_config: Option<PathBuf>,
+    artifact_config: Option<String>,
     /// artifact configuration media type
     #[arg(long, value_name = "string")]
     artifact_config_type: Option<String>,
@@ -110,7 +110,7 @@ impl ArtifactArgs {
         Ok(AttachRequest {
             files: files.into_iter().map(PathBuf::from).collect(),
             artifact_type: self.artifact_type,
-            config: self.artifact_config.filter(|path| !path.as_os_str().is_empty()),
+            config: given(self.artifact_config).map(PathBuf::from),
             config_type: given(self.artifact_config_type),
             layer_type: given(self.artifact_layer_type),
             exclude_titles: self.artifact_exclude_titles,
