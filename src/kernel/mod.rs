@@ -25,6 +25,7 @@ pub mod prctl;
 pub mod process;
 pub mod remove;
 pub mod rlimit;
+pub mod schedule;
 #[cfg(test)]
 pub(crate) mod scratch;
 pub mod seccomp;

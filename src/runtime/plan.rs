@@ -15,6 +15,7 @@ use crate::kernel::cap::CapabilitySet;
 use crate::kernel::idmap::IdMaps;
 use crate::kernel::mount::Attributes;
 use crate::kernel::rlimit::Resource;
+use crate::kernel::schedule::{IoPriority, Scheduling};
 use crate::kernel::seccomp::Instruction;
 
 /// Everything about one container.
@@ -301,6 +302,10 @@ pub struct Process {
     pub no_new_privileges: bool,
     /// Score for the out-of-memory killer.
     pub oom_score_adjustment: Option<i32>,
+    /// How the processor is shared, where the caller's way is not meant.
+    pub scheduling: Option<Scheduling>,
+    /// Priority at disks, likewise.
+    pub io_priority: Option<IoPriority>,
     /// System call filter.
     pub seccomp: Option<Filter>,
     /// Nothing outside of the root can be used, where the kernel has rules for that.
@@ -331,6 +336,14 @@ pub struct Capabilities {
     pub inheritable: CapabilitySet,
     /// What passes an exec for users other than root.
     pub ambient: CapabilitySet,
+}
+
+impl Process {
+    /// The value of an environment variable.
+    #[must_use]
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='))
+    }
 }
 
 /// A compiled seccomp filter.

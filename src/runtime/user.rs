@@ -79,7 +79,7 @@ pub fn apply(
     if let Some(maps) = maps {
         process.groups.retain(|gid| to_outside(&maps.gid, *gid).is_some());
     }
-    if !process.environment.iter().any(|entry| entry.starts_with("HOME=")) {
+    if process.variable("HOME").is_none() {
         process.environment.push(format!("HOME={}", found.home));
     }
     if found.uid != 0 {
@@ -87,6 +87,17 @@ pub fn apply(
         process.capabilities.effective = process.capabilities.ambient;
         process.capabilities.permitted = process.capabilities.ambient;
     }
+    Ok(())
+}
+
+/// Sets `HOME`, as runc and crun do for a spec that leaves it out.
+///
+/// # Errors
+/// When a file cannot be read.
+pub fn add_home(root: &RootDir, process: &mut Process) -> Result<()> {
+    let lookup = UserLookup { user: process.uid.to_string(), ..UserLookup::default() };
+    let found = find(&lookup, &extended(root, PASSWD, &[])?, &extended(root, GROUP, &[])?)?;
+    process.environment.push(format!("HOME={}", found.home));
     Ok(())
 }
 

@@ -264,6 +264,47 @@ fn exec_enters_with_the_same_limits() {
     assert!(bundle.oci(&["ps", "c1"]).stdout.lines().count() >= 2);
 }
 
+/// As crun does: a user can make namespaces in one of her own only.
+#[test]
+fn a_spec_without_a_user_namespace_gets_one() {
+    let mut bundle = Bundle::new("oci-nouser");
+    let namespaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "user");
+    for field in ["uidMappings", "gidMappings"] {
+        bundle.spec["linux"].as_object_mut().unwrap().remove(field);
+    }
+    assert_eq!(bundle.shell("id -u; wc -l < /proc/self/uid_map").ok().lines().next(), Some("0"));
+    bundle.program(&["sleep", "60"]).detached("c1");
+    assert_eq!(bundle.exec(&["c1", "id", "-u"]), "0\n");
+    assert_eq!(bundle.oci(&["delete", "-f", "c1"]).code, 0);
+}
+
+#[test]
+fn environments_have_a_home_and_no_entry_twice() {
+    let mut bundle = Bundle::new("oci-home");
+    bundle.spec["process"]["env"] = json!(["PATH=/bin", "A=old"]);
+    assert_eq!(bundle.shell("echo $HOME").ok(), "/root\n");
+    bundle.program(&["sleep", "60"]).detached("c1");
+    assert_eq!(bundle.exec(&["-e", "A=new", "c1", "env"]).matches("A=").count(), 1);
+    assert_eq!(bundle.exec(&["-e", "A=new", "c1", "sh", "-c", "echo $A $HOME"]), "new /root\n");
+    assert_eq!(bundle.oci(&["delete", "-f", "c1"]).code, 0);
+}
+
+#[test]
+fn priorities_are_those_of_the_spec() {
+    let mut bundle = Bundle::new("oci-priorities");
+    bundle.spec["process"]["scheduler"] = json!({"policy": "SCHED_BATCH", "nice": 5});
+    bundle.spec["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_IDLE", "priority": 0});
+    // Fields 19 and 41 of proc_pid_stat(5): the nice value, and the policy.
+    let script = "cut -d' ' -f19,41 /proc/self/stat; ionice -p $$";
+    for applet in ["cut", "ionice"] {
+        symlink("busybox", bundle.root("bin").join(applet)).unwrap();
+    }
+    assert_eq!(bundle.shell(script).ok(), "5 3\nidle\n");
+    bundle.spec["process"]["ioPriority"] = json!({"class": "IOPRIO_CLASS_BE", "priority": 8});
+    assert!(bundle.refused().contains("process.ioPriority"));
+}
+
 #[test]
 fn s03_working_directories_never_lead_out() {
     let mut bundle = Bundle::new("oci-s03");
@@ -665,6 +706,7 @@ fn spec_and_features_describe_the_runtime() {
     let features: Value = serde_json::from_str(&bundle.oci(&["features"]).stdout).unwrap();
     assert_eq!(features["linux"]["seccomp"]["enabled"], true);
     assert!(bundle.oci(&["--version"]).stdout.starts_with("rbox version"));
+    assert!(bundle.oci(&["--root", "/tmp", "--version"]).stdout.starts_with("rbox version"));
     assert_eq!(bundle.oci(&["--systemd-cgroup", "list"]).code, 0);
     let elsewhere = bundle.oci(&["--systemd-cgroup", "run", "-b", dir.to_str().unwrap(), "c2"]);
     // Without a service manager there is no such cgroup, and nothing else is taken for it.

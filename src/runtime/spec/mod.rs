@@ -9,6 +9,7 @@ mod linux;
 mod mounts;
 mod process;
 mod resources;
+mod schedule;
 mod sysctl;
 
 pub use linux::id_mappings;

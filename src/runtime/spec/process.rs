@@ -10,7 +10,7 @@ use crate::kernel::rlimit::Resource;
 
 use super::super::error::{Error, Result};
 use super::super::plan::{Capabilities, Process};
-use super::{inner_path, no_nul};
+use super::{inner_path, no_nul, schedule};
 
 pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
     refuse_unsupported(spec)?;
@@ -47,6 +47,8 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
         no_new_privileges: spec.no_new_privileges().unwrap_or(false),
         enclosure: None,
         oom_score_adjustment: spec.oom_score_adj(),
+        scheduling: spec.scheduler().as_ref().map(schedule::scheduling).transpose()?,
+        io_priority: spec.io_priority().as_ref().map(schedule::io_priority).transpose()?,
         seccomp: None,
         personality: None,
     })
@@ -57,8 +59,6 @@ fn refuse_unsupported(spec: &SpecProcess) -> Result<()> {
     let table = [
         ("process.apparmorProfile", asked(spec.apparmor_profile())),
         ("process.selinuxLabel", asked(spec.selinux_label())),
-        ("process.ioPriority", spec.io_priority().is_some()),
-        ("process.scheduler", spec.scheduler().is_some()),
         ("process.execCPUAffinity", spec.exec_cpu_affinity().is_some()),
         ("process.commandLine", spec.command_line().is_some()),
     ];

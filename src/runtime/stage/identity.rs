@@ -7,7 +7,7 @@ use rustix::fs::{FileType, Mode};
 
 use crate::kernel::cap::{self, Capability, CapabilitySet};
 use crate::kernel::path::{RootDir, set_owner_fd};
-use crate::kernel::{self, cred, prctl, rlimit};
+use crate::kernel::{self, cred, prctl, rlimit, schedule};
 
 use super::super::error::{Error, Result};
 use super::super::user;
@@ -17,12 +17,18 @@ use super::rootfs::open_root;
 
 impl Stage<'_> {
     pub(super) fn find_user(&mut self) -> Result<()> {
-        let Some(lookup) = self.process.lookup.take() else { return Ok(()) };
+        let lookup = self.process.lookup.take();
+        if lookup.is_none() && self.process.variable("HOME").is_some() {
+            return Ok(());
+        }
         if self.root.is_none() {
             self.root = Some(open_root()?);
         }
         let root = self.root.as_ref().expect("set above");
-        user::apply(&lookup, root, self.maps.as_ref(), &mut self.process)
+        match lookup {
+            Some(lookup) => user::apply(&lookup, root, self.maps.as_ref(), &mut self.process),
+            None => user::add_home(root, &mut self.process),
+        }
     }
 
     /// Gives volumes to the program's user, unless they are hers already.
@@ -45,6 +51,12 @@ impl Stage<'_> {
     pub(super) fn set_limits(&self) -> Result<()> {
         for (resource, soft, hard) in &self.process.limits {
             rlimit::set(*resource, *soft, *hard)?;
+        }
+        if let Some(scheduling) = &self.process.scheduling {
+            schedule::set(scheduling)?;
+        }
+        if let Some(priority) = self.process.io_priority {
+            schedule::set_io_priority(priority)?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use oci_spec::runtime::Spec;
+use rustix::process::geteuid;
 
 use super::relay::{self, Relay};
 use super::{Cgroups, Context};
@@ -17,7 +18,9 @@ use crate::kernel::process::{Pid, adopt_descriptor};
 use crate::kernel::{file, socket};
 use crate::runtime::cgroup::Scope;
 use crate::runtime::instance::{Record, Reservation};
+use crate::runtime::plan::UserNamespace;
 use crate::runtime::{self, Io, NoHost, Passed, Plan, Streams};
+use crate::userns;
 
 /// The largest spec that is read.
 const MAX_SPEC: u64 = 64 << 20;
@@ -145,6 +148,10 @@ fn prepare(context: &mut Context, args: &BundleArgs, cgroups: Cgroups) -> Result
     let spec: Spec = serde_json::from_slice(&bytes)
         .map_err(|error| CommandError::new(format!("{}: {error}", config.display())))?;
     let mut plan = Plan::from_spec(&spec, &bundle, None)?;
+    if plan.namespaces.user == UserNamespace::Host && !geteuid().is_root() {
+        // As crun has it: a user can make the other namespaces in one of her own only.
+        plan.namespaces.user = UserNamespace::New(userns::user_maps(&Env::capture()).maps);
+    }
     plan.identity.id.clone_from(&args.id);
     plan.new_keyring = !args.no_new_keyring;
     if cgroups == Cgroups::None {

@@ -119,7 +119,12 @@ fn process(args: &ExecArgs, own: Option<SpecProcess>) -> Result<runtime::plan::P
         spec.set_no_new_privileges(Some(true));
     }
     let mut environment = spec.env().clone().unwrap_or_default();
-    environment.extend(args.env.iter().cloned());
+    for entry in &args.env {
+        // Of two entries programs take the first.
+        let name = entry.split_inclusive('=').next().unwrap_or_default();
+        environment.retain(|old| !old.starts_with(name));
+        environment.push(entry.clone());
+    }
     spec.set_env(Some(environment));
     add_capabilities(&mut spec, &args.cap)?;
     let mut process = runtime::process_from_spec(&spec)?;

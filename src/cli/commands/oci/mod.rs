@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::cli::error::Result;
+use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
 use crate::config::{Env, PathOptions, Paths};
@@ -28,17 +28,12 @@ use crate::runtime::instance::Instances;
 
 /// Run containers from OCI bundles
 #[derive(Debug, Parser)]
-#[command(
-    name = "rbox oci",
-    disable_help_subcommand = true,
-    subcommand_required = true,
-    arg_required_else_help = true
-)]
+#[command(name = "rbox oci", disable_help_subcommand = true, arg_required_else_help = true)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// The options before the command.
@@ -153,12 +148,6 @@ pub fn words(program: &OsStr, words: &[OsString]) -> Option<Vec<OsString>> {
 /// Runs the command line `words`.
 #[must_use]
 pub fn main(words: Vec<OsString>) -> ExitCode {
-    // Asked for before anything else is looked at: podman reads the first line.
-    if matches!(words.first().and_then(|word| word.to_str()), Some("--version" | "-v")) {
-        let mut ui = Ui::new("rbox".to_owned());
-        let printed = info::version(&mut ui).and_then(|()| ui.flush());
-        return ExitCode::from(u8::from(printed.is_err()));
-    }
     let cli = match Cli::try_parse_from(std::iter::once("rbox oci".into()).chain(words)) {
         Ok(cli) => cli,
         Err(error) => {
@@ -189,7 +178,10 @@ fn run(context: &mut Context, cli: &Cli) -> Result<ExitStatus> {
         None if cli.globals.systemd_cgroup => Cgroups::Systemd,
         _ => Cgroups::Own,
     };
-    match &cli.command {
+    let Some(command) = &cli.command else {
+        return Err(CommandError::new("no command: see `rbox oci --help`"));
+    };
+    match command {
         Command::Create(args) => create::create(context, args, cgroups),
         Command::Run(args) => create::run(context, args, cgroups),
         Command::Exec(args) => exec::exec(context, args),
