@@ -35,8 +35,8 @@ pub enum Format {
 /// A line of a log, or the beginning of one.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Line<'a> {
-    /// When it was written, as in the file.
-    pub time: Cow<'a, str>,
+    /// When it was written, as in the file. Not looked at: most readers of a log never do.
+    pub time: Cow<'a, [u8]>,
     /// Which stream it belongs to.
     pub stream: Stream,
     /// Whether the line ends here.
@@ -122,12 +122,13 @@ impl Format {
                 let (stream, whole, text) = tags.find_map(|(tag, stream, whole)| {
                     Some((*stream, *whole, rest.strip_prefix(tag.as_slice())?))
                 })?;
-                Some(Line { time: std::str::from_utf8(time).ok()?.into(), stream, whole, text: text.into() })
+                Some(Line { time: time.into(), stream, whole, text: text.into() })
             }
             Self::Json => {
                 let JsonLine { log, stream, time } = serde_json::from_slice(line).ok()?;
                 let mut text = log.into_owned().into_bytes();
                 let whole = text.pop_if(|last| *last == b'\n').is_some();
+                let time = time.into_owned().into_bytes().into();
                 Some(Line { time, stream: stream_of(stream.as_bytes())?, whole, text: text.into() })
             }
         }
@@ -154,7 +155,7 @@ mod tests {
                     assert!(!out.contains(&b'\n'));
                     let line = format.parse(&out).unwrap();
                     assert_eq!((line.stream, line.whole, &*line.text), (stream, whole, text.as_bytes()));
-                    assert_eq!(line.time, time);
+                    assert_eq!(*line.time, *time.as_bytes());
                 }
             }
             for bad in ["", "x", "{}", "a stdin F x", "a stdout X x", "{\"log\":1}"] {

@@ -74,7 +74,7 @@ pub struct LogLine<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LogTime<'a> {
     /// As it is in the file.
-    Text(Cow<'a, str>),
+    Text(Cow<'a, [u8]>),
     /// Known already.
     Known(Timestamp),
 }
@@ -84,7 +84,7 @@ impl LogTime<'_> {
     #[must_use]
     pub fn get(&self) -> Option<Timestamp> {
         match self {
-            Self::Text(text) => text.parse().ok(),
+            Self::Text(text) => std::str::from_utf8(text).ok()?.parse().ok(),
             Self::Known(time) => Some(*time),
         }
     }
