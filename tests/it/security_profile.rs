@@ -80,6 +80,8 @@ fn strict_takes_the_stronger_choice() {
     assert!(hello.contains("none of them is yours") && hello.contains("refused"), "{hello}");
     let hello = env.ok(["run", "--rm", "--network=none", "builtin:hello"]);
     assert!(hello.contains("0 is yours") && hello.contains("allowed"), "{hello}");
+    let listed = env.ok(["images", "--format", "{{.Repository}}:{{.Tag}}"]);
+    assert!(listed.lines().any(|name| name == "builtin:hello"), "{listed}");
 }
 
 #[test]

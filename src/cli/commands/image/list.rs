@@ -15,7 +15,7 @@ use crate::engine::Engine;
 use crate::image::filter::{Condition, Filter, passes};
 use crate::image::local::{self, Image, Users};
 use crate::image::reference::Reference;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// List images in local storage
 ///
@@ -258,19 +258,32 @@ pub(in crate::cli) fn parse_filters(texts: &[String], store: &Store) -> Result<V
     Ok(filters)
 }
 
+fn repository_and_tag(name: &str) -> Option<(String, String)> {
+    if name == store::HELLO {
+        // Of no registry, whatever a name without one stands for elsewhere.
+        let (repository, tag) = name.split_once(':')?;
+        return Some((repository.to_owned(), tag.to_owned()));
+    }
+    let name = Reference::parse(name).ok()?;
+    Some((name.repository(), name.tag()?.to_owned()))
+}
+
 /// One entry a name with a tag; names with digests are shown only where there is no other.
 fn entries(image: &Image) -> Vec<Entry<'_>> {
     let none = || "<none>".to_owned();
-    let parsed: Vec<Reference> =
-        image.tags.iter().filter_map(|tag| Reference::parse(&tag.name).ok()).collect();
-    let tagged: Vec<Entry<'_>> = parsed
+    let tagged: Vec<Entry<'_>> = image
+        .tags
         .iter()
-        .filter_map(|name| Some(Entry { image, repository: name.repository(), tag: name.tag()?.to_owned() }))
+        .filter_map(|tag| {
+            let (repository, tag) = repository_and_tag(&tag.name)?;
+            Some(Entry { image, repository, tag })
+        })
         .collect();
     if !tagged.is_empty() {
         return tagged;
     }
-    let repository = parsed.first().map_or_else(none, Reference::repository);
+    let named = image.tags.iter().find_map(|tag| Reference::parse(&tag.name).ok());
+    let repository = named.as_ref().map_or_else(none, Reference::repository);
     vec![Entry { image, repository, tag: none() }]
 }
 
