@@ -5,7 +5,7 @@
 //! flicker, and are drawn at most 20 times a second. There is no thread: bars
 //! move when an event arrives, because the process may enter namespaces later.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
@@ -28,13 +28,15 @@ const SHORT: usize = 12;
 pub struct PullProgress<'a> {
     ui: &'a mut Ui,
     bars: Option<Bars>,
+    /// Blobs that have their line, without bars: what was begun may turn out to be here already.
+    lined: HashSet<Digest>,
 }
 
 impl<'a> PullProgress<'a> {
     /// Draws bars if stderr is a terminal and nothing else is logged there.
     pub fn new(ui: &'a mut Ui) -> Self {
         let bars = (ui.stderr_is_terminal() && !ui.is_quiet() && !ui.shows(Level::Debug)).then(Bars::new);
-        Self { ui, bars }
+        Self { ui, bars, lined: HashSet::new() }
     }
 
     /// Prints a line; the bars stay below it.
@@ -42,6 +44,14 @@ impl<'a> PullProgress<'a> {
         match &self.bars {
             Some(bars) => bars.multi.suspend(|| self.ui.status(line)),
             None => self.ui.status(line),
+        }
+    }
+}
+
+impl PullProgress<'_> {
+    fn blob_line(&mut self, digest: &Digest) {
+        if self.lined.insert(digest.clone()) {
+            self.ui.status(format_args!("Copying blob {digest}"));
         }
     }
 }
@@ -60,15 +70,12 @@ impl Progress for PullProgress<'_> {
             Event::Source => self.line("Getting image source signatures"),
             Event::BlobStarted { digest, size, offset } => match &mut self.bars {
                 Some(bars) => bars.start(digest, size, offset),
-                None => self.ui.status(format_args!("Copying blob {digest}")),
+                None => self.blob_line(digest),
             },
-            Event::BlobSkipped(digest) => {
-                let line = match &self.bars {
-                    Some(_) => format!("Copying blob {} skipped: already exists", short(digest)),
-                    None => format!("Copying blob {digest}"),
-                };
-                self.line(&line);
+            Event::BlobSkipped(digest) if self.bars.is_some() => {
+                self.line(&format!("Copying blob {} skipped: already exists", short(digest)));
             }
+            Event::BlobSkipped(digest) => self.blob_line(digest),
             Event::BlobProgress { digest, position } => {
                 if let Some(bars) = &mut self.bars {
                     bars.advance(digest, position);

@@ -69,6 +69,11 @@ fn an_image_of_a_container_holds_what_it_changed() {
         ok(&env, &["load", "-q", "-i", archive]);
         assert_eq!(ok(&env, &["image", "inspect", "-f", "{{.Id}}", &name]), id, "{tag}");
         assert_eq!(ok(&env, &["run", "--rm", "--network=none", &name, "sh", "-c", LOOK]), SEEN, "{tag}");
+        // Each blob is told of once, though all of them are here already.
+        let told = env.run(["load", "-i", archive]).stderr;
+        let blobs: Vec<&str> = told.lines().filter(|line| line.starts_with("Copying blob")).collect();
+        let distinct: std::collections::HashSet<_> = blobs.iter().collect();
+        assert!(!blobs.is_empty() && blobs.len() == distinct.len(), "{told}");
         std::fs::remove_file(archive).unwrap();
     }
     let layers = |name: &str| ok(&env, &["image", "inspect", "-f", "{{len .RootFS.Layers}}", name]);
