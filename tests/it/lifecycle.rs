@@ -229,3 +229,20 @@ fn a_container_says_itself_when_it_is_ready() {
         "test -z \"$NOTIFY_SOCKET\"",
     ]);
 }
+
+/// Scripts that were written for docker ask for these; JSON leaves them out as podman's does.
+#[test]
+fn fields_that_are_always_empty_are_known_to_templates() {
+    let env = TestEnv::new("unfilled");
+    env.busybox();
+    env.ok(["create", "--name", "c", "--network=none", IMAGE, "true"]);
+    let template = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}|{{json .NetworkSettings.Networks}}|\
+                    {{.Config.Secrets}}|{{.State.CheckpointLog}}|{{.HostConfig.IntelRdtClosID}}";
+    assert_eq!(env.ok(["inspect", "--format", template, "c"]), "|null|||");
+    let all = env.ok(["inspect", "c"]);
+    assert!(
+        !all.contains("\"Networks\"") && !all.contains("\"Secrets\"") && !all.contains("CheckpointLog"),
+        "{all}"
+    );
+    env.ok(["rm", "c"]);
+}

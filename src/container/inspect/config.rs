@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::health::{CheckView, GoPointer};
-use super::{Source, bindings};
+use super::{Source, Unfilled, bindings};
 use crate::kernel::signal;
 
 #[derive(Debug, Serialize)]
@@ -50,6 +50,10 @@ pub(super) struct ConfigView {
     chroot_dirs: Vec<String>,
     #[serde(rename = "sdNotifyMode")]
     sd_notify_mode: &'static str,
+    #[serde(rename = "sdNotifySocket", skip_serializing_if = "Unfilled::is_empty")]
+    sd_notify_socket: Unfilled,
+    #[serde(skip_serializing_if = "Unfilled::is_empty")]
+    secrets: Unfilled,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     exposed_ports: BTreeMap<String, Empty>,
 }
@@ -102,6 +106,8 @@ impl ConfigView {
             stop_timeout: record.lifecycle.stop_timeout,
             passwd: request.user.passwd,
             chroot_dirs: request.chroot_dirs.iter().map(|dir| dir.display().to_string()).collect(),
+            sd_notify_socket: Unfilled {},
+            secrets: Unfilled {},
             sd_notify_mode: record.lifecycle.sd_notify.as_str(),
             exposed_ports: exposed,
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
 use serde::Serialize;
 
-use super::{HostPort, Source, bindings, names};
+use super::{HostPort, Source, Unfilled, bindings, names};
 use crate::container::create::{RestartPolicy, SeccompChoice};
 use crate::container::filter::policy_name;
 use crate::container::record::{CgroupManager, LogDriver, Record};
@@ -53,6 +53,8 @@ pub(super) struct HostConfig {
     #[serde(rename = "UTSMode")]
     uts_mode: String,
     userns_mode: String,
+    #[serde(rename = "IntelRdtClosID", skip_serializing_if = "Unfilled::is_empty")]
+    intel_rdt_clos_id: Unfilled,
     #[serde(rename = "IDMappings", skip_serializing_if = "Option::is_none")]
     id_mappings: Option<IdMappings>,
     shm_size: u64,
@@ -207,6 +209,7 @@ impl HostConfig {
             tmpfs,
             uts_mode: namespace(LinuxNamespaceType::Uts, &namespaces.uts),
             userns_mode: user_mode(&namespaces.user),
+            intel_rdt_clos_id: Unfilled {},
             id_mappings: id_mappings(source),
             shm_size: request.shm_size.unwrap_or_else(|| configured_shm_size(&config.containers.shm_size)),
             runtime: "oci",

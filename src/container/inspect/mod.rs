@@ -109,6 +109,10 @@ struct StateView {
     restored_at: GoTime,
     #[serde(skip_serializing_if = "String::is_empty")]
     checkpoint_path: String,
+    #[serde(skip_serializing_if = "Unfilled::is_empty")]
+    checkpoint_log: Unfilled,
+    #[serde(skip_serializing_if = "Unfilled::is_empty")]
+    restore_log: Unfilled,
     restored: bool,
     stopped_by_user: bool,
 }
@@ -172,6 +176,25 @@ struct NetworkSettings {
     link_local_ipv6_prefix_length: u8,
     ports: BTreeMap<String, Option<Vec<HostPort>>>,
     sandbox_key: String,
+    #[serde(rename = "SecondaryIPAddresses", skip_serializing_if = "Unfilled::is_empty")]
+    secondary_ip_addresses: Unfilled,
+    #[serde(rename = "SecondaryIPv6Addresses", skip_serializing_if = "Unfilled::is_empty")]
+    secondary_ipv6_addresses: Unfilled,
+    #[serde(rename = "AdditionalMACAddresses", skip_serializing_if = "Unfilled::is_empty")]
+    additional_mac_addresses: Unfilled,
+    #[serde(skip_serializing_if = "Unfilled::is_empty")]
+    networks: Unfilled,
+}
+
+/// A field of podman's that is always empty here: scripts may ask for it, JSON leaves it out.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+struct Unfilled {}
+
+impl Unfilled {
+    #[expect(clippy::unused_self, clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+    const fn is_empty(&self) -> bool {
+        true
+    }
 }
 
 impl Inspection {
@@ -359,6 +382,8 @@ impl StateView {
             cgroup_path: stored.filter(|_| alive).map_or(String::new(), |stored| cgroup_path(&stored.cgroup)),
             checkpointed_at: GoTime::of(stored.and_then(|stored| stored.checkpointed)),
             restored_at: GoTime::of(stored.and_then(|stored| stored.restored)),
+            checkpoint_log: Unfilled {},
+            restore_log: Unfilled {},
             checkpoint_path: state.checkpoint().map_or(String::new(), |path| path.display().to_string()),
             restored: stored.is_some_and(|stored| stored.restored.is_some()),
             stopped_by_user: state.stopped_by_user(),
