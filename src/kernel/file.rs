@@ -111,6 +111,12 @@ pub fn read_limited(path: &Path, max: u64) -> Result<Vec<u8>> {
     super::path::read_regular(File::from(fd), max).map_err(|e| Error::path("read", path, e))
 }
 
+/// Reads at most `max` bytes of what a caller has named: a file, or a pipe as shells make of `<(command)`.
+pub fn read_given(path: &Path, max: u64) -> Result<Vec<u8>> {
+    let file = File::open(path).map_err(|e| Error::path("open", path, e))?;
+    super::path::read_to_limit(file, 0, max).map_err(|e| Error::path("read", path, e))
+}
+
 /// Reads a file of a few kilobytes, such as a record, or one of `/proc` or `/sys`, which do not know their size: one
 /// call reads the text and one finds its end, where `fs::read` would feel its way from 32 bytes on.
 pub fn read_small(path: &Path) -> Result<Vec<u8>> {

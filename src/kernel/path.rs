@@ -365,7 +365,12 @@ pub(super) fn read_regular(file: File, max: u64) -> io::Result<Vec<u8>> {
     if !meta.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len().min(max)).unwrap_or(0));
+    read_to_limit(file, usize::try_from(meta.len().min(max)).unwrap_or(0), max)
+}
+
+/// Reads to the end, at most `max` bytes, of which about `expected` will come.
+pub(super) fn read_to_limit(file: File, expected: usize, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(expected);
     // One byte more than allowed tells a file that is too long from one that fits exactly.
     file.take(max.saturating_add(1)).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > max {

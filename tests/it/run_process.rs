@@ -2,12 +2,12 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::support::env::{finish, outcome, spawn_captured, wait_until};
+use super::support::env::{finish, outcome, spawn_captured, tool, wait_until};
 use super::support::image::busybox_entries;
 use super::support::{Outcome, TestEnv};
 
@@ -131,6 +131,13 @@ fn environment_files_are_read() {
     let script = "echo \"$A|$B|$COPIED|$C\"";
     let outcome = run(&env, &["--env-file", path.to_str().unwrap(), IMAGE, "sh", "-c", script]);
     assert_eq!(outcome.stdout, "1|two words|from-host|'q'\n", "{outcome:#?}");
+    // As a shell's `<(command)` gives it.
+    let pipe = env.work().join("pipe");
+    tool("mkfifo", [&pipe]);
+    let mut writer = Command::new("sh").args(["-c", "echo GIVEN=pipe > \"$0\""]).arg(&pipe).spawn().unwrap();
+    let outcome = run(&env, &["--env-file", pipe.to_str().unwrap(), IMAGE, "env"]);
+    writer.kill().and_then(|()| writer.wait()).unwrap();
+    assert!(outcome.stdout.contains("GIVEN=pipe\n"), "{outcome:#?}");
     let outcome = run(&env, &["--env-file", "/nosuch/file", IMAGE, "true"]);
     assert_eq!(outcome.code, 125);
     assert!(outcome.stderr.contains("/nosuch/file"), "{}", outcome.stderr);

@@ -231,7 +231,7 @@ fn run_config(
 fn read_config(path: &Path) -> Result<RunConfig> {
     let failed =
         |why: String| CommandError::new(format!("reading configuration file {:?}: {why}", path.display()));
-    let bytes = crate::kernel::file::read_limited(path, DOCUMENT_MAX)
+    let bytes = crate::kernel::file::read_given(path, DOCUMENT_MAX)
         .map_err(|error| failed(CommandError::from(error).message().to_owned()))?;
     serde_json::from_slice(&bytes).map_err(|error| failed(error.to_string()))
 }

@@ -97,7 +97,7 @@ pub fn parse_label_file(path: &Path) -> Result<Vec<(String, String)>> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    Ok(String::from_utf8_lossy(&kernel::file::read_limited(path, MAX_FILE)?).into_owned())
+    Ok(String::from_utf8_lossy(&kernel::file::read_given(path, MAX_FILE)?).into_owned())
 }
 
 fn entry_lines(text: &str) -> impl Iterator<Item = &str> {

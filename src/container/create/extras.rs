@@ -88,7 +88,7 @@ impl Extras {
             SeccompChoice::Unconfined => return Ok(None),
             SeccompChoice::Default => seccomp::default_profile(),
             SeccompChoice::File(path) => {
-                let json = kernel::file::read_limited(path, MAX_PROFILE)?;
+                let json = kernel::file::read_given(path, MAX_PROFILE)?;
                 seccomp::Profile::parse(&json).map_err(Error::from)?
             }
         };

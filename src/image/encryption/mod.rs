@@ -30,7 +30,7 @@ use super::chunked;
 use super::manifest::Descriptor;
 use crate::config::ErrorKind;
 use crate::kernel;
-use crate::kernel::file::read_limited;
+use crate::kernel::file::read_given;
 use crate::store::Digest;
 
 const SUFFIX: &str = "+encrypted";
@@ -305,7 +305,7 @@ impl EncryptionKeys {
 }
 
 fn read(what: &'static str, path: &Path) -> Result<Vec<u8>> {
-    read_limited(path, FILE_MAX).map_err(|source| EncryptionError::File { what, source })
+    read_given(path, FILE_MAX).map_err(|source| EncryptionError::File { what, source })
 }
 
 /// A passphrase, from where the text says that it is.

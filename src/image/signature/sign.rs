@@ -15,7 +15,7 @@ use super::sigstore::{Attachment, PAYLOAD_TYPE, SIGNATURE};
 use super::{Signature, SignatureError};
 use crate::config::Env;
 use crate::image::reference::Reference;
-use crate::kernel::file::read_limited;
+use crate::kernel::file::read_given;
 use crate::store::Digest;
 
 const FILE_MAX: u64 = 1 << 20;
@@ -85,7 +85,7 @@ impl Signing {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, SignatureError> {
-    read_limited(path, FILE_MAX).map_err(SignatureError::Read)
+    read_given(path, FILE_MAX).map_err(SignatureError::Read)
 }
 
 fn sigstore(path: &Path, passphrase_file: Option<&Path>) -> Result<Signer, SignatureError> {

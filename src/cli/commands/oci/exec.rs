@@ -101,7 +101,7 @@ pub(super) fn exec(context: &mut Context, args: &ExecArgs) -> Result<ExitStatus>
 fn process(args: &ExecArgs, own: Option<SpecProcess>) -> Result<runtime::plan::Process> {
     let mut spec = match &args.process {
         Some(path) => {
-            let bytes = file::read_limited(path, 64 << 20)?;
+            let bytes = file::read_given(path, 64 << 20)?;
             serde_json::from_slice(&bytes)
                 .map_err(|error| CommandError::new(format!("{}: {error}", path.display())))?
         }
