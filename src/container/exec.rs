@@ -21,7 +21,7 @@ use crate::kernel::cap::CapabilitySet;
 use crate::kernel::file::{self, Durability};
 use crate::kernel::poll;
 use crate::kernel::process::Pid;
-use crate::runtime::plan::{Enclosure, Process};
+use crate::runtime::plan::{Enclosure, Identity, Process};
 use crate::runtime::{self, ExecPlan, keeps_groups, process_from_spec};
 
 /// How long a first process may take from the moment that the state names it to its program.
@@ -90,7 +90,9 @@ impl Containers {
         }
         let (target_pid, target, restored) = self.running_process(record)?;
         let process = self.exec_process(record, request)?;
-        Ok(ExecPlan { target, target_pid, process, restored })
+        let identity =
+            Identity { id: record.id.to_string(), bundle: self.dir(&record.id), ..Identity::default() };
+        Ok(ExecPlan { target, target_pid, process, identity, restored })
     }
 
     /// The first process of a running container, and whether that comes from a checkpoint.

@@ -19,6 +19,7 @@ pub mod lines;
 pub mod memory;
 pub mod mount;
 pub mod ns;
+pub mod numa;
 pub mod path;
 pub mod poll;
 pub mod prctl;

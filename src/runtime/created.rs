@@ -9,7 +9,7 @@ use super::error::Result;
 use super::foreign::{Made, Rest};
 use super::hooks;
 use super::launch::{Child, number, start_at};
-use super::plan::{Hook, Identity};
+use super::plan::{Agent, Hook, Identity};
 
 /// A container whose program has not been started yet. Dropping it ends it.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub struct Created {
 #[derive(Debug)]
 pub(super) enum Maker {
     /// This one; hooks are still to be run.
-    Own(Child, Vec<Hook>, Identity),
+    Own(Child, Vec<Hook>, Identity, Option<Agent>),
     /// Another one.
     Foreign(Box<Made>),
 }
@@ -79,8 +79,8 @@ impl Created {
     pub fn start(self) -> Result<Running> {
         let (init, terminal, cgroup) = (self.init, self.terminal, self.cgroup);
         match self.by {
-            Maker::Own(child, post_start, identity) => {
-                start_at(child.channel.as_fd())?;
+            Maker::Own(child, post_start, identity, agent) => {
+                start_at(child.channel.as_fd(), number(init), &identity, agent.as_ref())?;
                 hooks::run(&post_start, &identity, "running", number(init))?;
                 Ok(Running { pid: init, pidfd: child.release(), terminal, cgroup, rest: None })
             }

@@ -15,6 +15,7 @@ use crate::kernel::ns::{self, Namespace, NamespaceSet};
 use crate::kernel::process::{CloneOptions, Pid};
 use crate::kernel::{self, keyring, prctl, socket};
 
+use super::agent::Connection;
 use super::cgroup;
 use super::created::Running;
 use super::error::{Error, Result};
@@ -46,6 +47,7 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
     let needed = stage::is_needed(Some(&maps));
     launch::open_streams(&io.streams, Some(&maps));
     let cgroup = cgroup::of_process(plan.target_pid)?;
+    let agent = Connection::open(plan.process.agent())?;
     let _ = keyring::join_shared_session(launch::SHARED_KEYRING);
     let (channel, far_end) = socket::pair()?;
     let setup = Setup {
@@ -68,7 +70,7 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
         }
         enter(plan, kinds, needed, setup)
     })?;
-    launch::finish_exec(child)
+    launch::finish_exec(child, plan, agent.as_ref())
 }
 
 /// In the process in between.

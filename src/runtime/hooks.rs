@@ -16,30 +16,46 @@ use super::spec::SPEC_VERSION;
 /// How much of a hook's error output is repeated.
 const MAX_OUTPUT: u64 = 512;
 
-/// Runs `hooks` in order, until one fails.
+/// Runs `hooks` in order, until one fails. One that has no environment of its own gets the caller's.
 pub(super) fn run(hooks: &[Hook], identity: &Identity, status: &str, pid: u32) -> Result<()> {
     if hooks.is_empty() {
         return Ok(());
     }
-    let state = state(identity, status, pid);
-    hooks.iter().try_for_each(|hook| run_one(hook, &state))
+    let state = state_value(identity, status, pid).to_string();
+    hooks.iter().try_for_each(|hook| run_one(hook, None, &state))
+}
+
+/// As [`run`], but a hook without an environment of its own gets `environment`.
+pub(super) fn run_in(
+    environment: &[String],
+    hooks: &[Hook],
+    identity: &Identity,
+    status: &str,
+    pid: u32,
+) -> Result<()> {
+    if hooks.is_empty() {
+        return Ok(());
+    }
+    let state = state_value(identity, status, pid).to_string();
+    hooks.iter().try_for_each(|hook| run_one(hook, Some(environment), &state))
 }
 
 /// Runs the hooks for a container whose first process has ended; one that fails does not keep the others from
-/// running.
-pub fn run_post_stop(hooks: &[Hook], identity: &Identity) {
+/// running. Returns what went wrong.
+pub fn run_post_stop(hooks: &[Hook], identity: &Identity) -> Vec<String> {
     if hooks.is_empty() {
-        return;
+        return Vec::new();
     }
-    let state = state(identity, "stopped", 0);
-    for hook in hooks {
-        // There is nobody left to tell.
-        let _ = run_one(hook, &state);
-    }
+    let state = state_value(identity, "stopped", 0).to_string();
+    let warning = |error| match error {
+        Error::Hook { path, why } => format!("poststop hook {why} ({})", path.display()),
+        error => format!("poststop hook: {error}"),
+    };
+    hooks.iter().filter_map(|hook| run_one(hook, None, &state).err()).map(warning).collect()
 }
 
 /// The state document of the runtime spec.
-pub(super) fn state(identity: &Identity, status: &str, pid: u32) -> String {
+pub(super) fn state_value(identity: &Identity, status: &str, pid: u32) -> serde_json::Value {
     let annotations: serde_json::Map<String, serde_json::Value> =
         identity.annotations.iter().map(|(key, value)| (key.clone(), value.clone().into())).collect();
     serde_json::json!({
@@ -50,12 +66,11 @@ pub(super) fn state(identity: &Identity, status: &str, pid: u32) -> String {
         "bundle": identity.bundle,
         "annotations": annotations,
     })
-    .to_string()
 }
 
-fn run_one(hook: &Hook, state: &str) -> Result<()> {
+fn run_one(hook: &Hook, environment: Option<&[String]>, state: &str) -> Result<()> {
     let fail = |why: String| Error::Hook { path: hook.path.clone(), why };
-    let mut child = command(hook).spawn().map_err(|error| fail(error.to_string()))?;
+    let mut child = command(hook, environment).spawn().map_err(|error| fail(error.to_string()))?;
     let mut stdin = child.stdin.take().expect("stdin is a pipe");
     match stdin.write_all(state.as_bytes()) {
         // A hook need not read its input.
@@ -74,18 +89,27 @@ fn run_one(hook: &Hook, state: &str) -> Result<()> {
     if let Some(stderr) = child.stderr.take() {
         let _ = stderr.take(MAX_OUTPUT).read_to_string(&mut output);
     }
-    Err(fail(format!("{status}: {}", output.trim_end()).trim_end_matches([':', ' ']).to_owned()))
+    let how = match status.code() {
+        Some(code) => format!("failed with exit code {code}"),
+        None => format!("was ended by {status}"),
+    };
+    Err(fail(format!("{how}: {}", output.trim_end()).trim_end_matches([':', ' ']).to_owned()))
 }
 
-fn command(hook: &Hook) -> Command {
+fn command(hook: &Hook, environment: Option<&[String]>) -> Command {
     use std::os::unix::process::CommandExt as _;
     let mut command = Command::new(&hook.path);
     let (name, rest) = match hook.arguments.split_first() {
         Some((name, rest)) => (name.as_str(), rest),
         None => (hook.path.to_str().unwrap_or("hook"), &[][..]),
     };
-    command.arg0(name).args(rest).env_clear().current_dir(Path::new("/"));
-    for entry in &hook.environment {
+    command.arg0(name).args(rest).current_dir(Path::new("/"));
+    let own = (!hook.environment.is_empty()).then_some(hook.environment.as_slice());
+    let environment = own.or(environment);
+    if environment.is_some() {
+        command.env_clear();
+    }
+    for entry in environment.unwrap_or_default() {
         if let Some((name, value)) = entry.split_once('=') {
             command.env(name, value);
         }

@@ -23,11 +23,12 @@ use crate::kernel::ns::{self, Namespace, NamespaceSet};
 use crate::kernel::process::{self, CloneOptions, Fork, Pid, wait_pidfd};
 use crate::kernel::{cred, keyring, prctl, socket};
 
+use super::agent::{self, Subject};
 use super::cgroup::{self, Cgroup};
 use super::created::{Created, Maker, Running};
 use super::error::{Error, HostError, Result};
 use super::foreign::Foreign;
-use super::plan::{Membership, Namespaces, Plan, Process, UserNamespace};
+use super::plan::{Agent, Identity, Membership, Namespaces, Plan, Process, UserNamespace};
 use super::protocol::{self, Command, Kind};
 use super::stage::{self, Protection, Setup, Stage, StartSignal};
 use super::steps::Step;
@@ -173,15 +174,44 @@ pub fn create_detached(plan: &Plan, io: Io, host: &mut dyn Host, listener: Owned
 ///
 /// # Errors
 /// When the program cannot be run.
-pub fn start_at(connection: BorrowedFd<'_>) -> Result<()> {
+pub fn start_at(
+    connection: BorrowedFd<'_>,
+    init: u32,
+    identity: &Identity,
+    agent: Option<&Agent>,
+) -> Result<()> {
+    let agent = agent::Connection::open(agent)?;
     protocol::send_command(connection, Command::Start)?;
-    wait_for_exec(connection)
+    let subject = Subject { identity, status: "creating", init, pid: init };
+    loop {
+        // Nobody but the child holds its end of the socket, which an exec closes.
+        let Some(report) = protocol::receive(connection)? else { return Ok(()) };
+        match (report.kind, report.error) {
+            (_, Some(error)) => return Err(error),
+            (Kind::Calls, None) => introduce(agent.as_ref(), &subject, &report.fds)?,
+            _ => return Err(died()),
+        }
+    }
+}
+
+/// Gives the agent, if there is one, the descriptor on which calls wait.
+fn introduce(
+    agent: Option<&agent::Connection<'_>>,
+    subject: &Subject<'_>,
+    descriptors: &[OwnedFd],
+) -> Result<()> {
+    match (agent, descriptors) {
+        (Some(agent), [calls]) => agent.send(subject, calls),
+        (None, [_]) => Ok(()),
+        _ => Err(died()),
+    }
 }
 
 fn create_with(plan: &Plan, io: Io, host: &mut dyn Host, start: StartSignal) -> Result<Created> {
     let (child, terminal, cgroup) = make(plan, io, host, start, Until::Ready)?;
     let init = child.pid;
-    let by = Maker::Own(child, plan.hooks.post_start.clone(), plan.identity.clone());
+    let agent = plan.process.agent().cloned();
+    let by = Maker::Own(child, plan.hooks.post_start.clone(), plan.identity.clone(), agent);
     Ok(Created { init, terminal, cgroup, by })
 }
 
@@ -319,22 +349,30 @@ fn accompany(
     protocol::send_command(channel, Command::MapsWritten)?;
     if !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty()) {
         protocol::expect(channel, Kind::Mounted)?;
-        hooks::run(&plan.hooks.prestart, &plan.identity, "creating", number(child.pid))?;
-        hooks::run(&plan.hooks.create_runtime, &plan.identity, "creating", number(child.pid))?;
+        hooks::run(&plan.hooks.prestart, &plan.identity, "created", number(child.pid))?;
+        hooks::run(&plan.hooks.create_runtime, &plan.identity, "created", number(child.pid))?;
     }
     // What the child says is the better reason: without it there is no network and nobody who listens.
     let told = |error| protocol::pending_failure(channel).unwrap_or(error);
     host.before_start(child.pid).map_err(Error::Host).map_err(told)?;
     protocol::send_command(channel, Command::Enter).map_err(told)?;
     host.entering(child.pid, cgroup).map_err(Error::Host).map_err(told)?;
+    let agent = if until == Until::Program { plan.process.agent() } else { None };
+    let agent = agent::Connection::open(agent)?;
     if until == Until::Program {
         protocol::send_command(channel, Command::Start).map_err(told)?;
     }
-    follow(channel, until)
+    let init = number(child.pid);
+    let subject = Subject { identity: &plan.identity, status: "creating", init, pid: init };
+    follow(channel, until, |calls| introduce(agent.as_ref(), &subject, calls))
 }
 
 /// Reads what the child says until it is as far as that.
-fn follow(channel: BorrowedFd<'_>, until: Until) -> Result<Option<OwnedFd>> {
+fn follow(
+    channel: BorrowedFd<'_>,
+    until: Until,
+    introduce: impl Fn(&[OwnedFd]) -> Result<()>,
+) -> Result<Option<OwnedFd>> {
     let (mut terminal, mut ready) = (None, false);
     loop {
         let Some(report) = protocol::receive(channel)? else {
@@ -344,6 +382,7 @@ fn follow(channel: BorrowedFd<'_>, until: Until) -> Result<Option<OwnedFd>> {
         match (report.kind, report.error) {
             (_, Some(error)) => return Err(error),
             (Kind::Mounted, None) => {}
+            (Kind::Calls, None) => introduce(&report.fds)?,
             (Kind::Terminal, None) => terminal = report.fds.into_iter().next(),
             (Kind::Ready, None) if until == Until::Ready => return Ok(terminal),
             (Kind::Ready, None) => ready = true,
@@ -359,14 +398,6 @@ pub(super) fn number(pid: Pid) -> u32 {
 
 fn died() -> Error {
     Error::ChildDied { how: "it ended without a word".to_owned() }
-}
-
-/// Nobody but the child holds its end of the socket, which an exec closes.
-fn wait_for_exec(channel: BorrowedFd<'_>) -> Result<()> {
-    match protocol::receive(channel)? {
-        None => Ok(()),
-        Some(report) => Err(report.error.unwrap_or_else(died)),
-    }
 }
 
 /// A child on its way to its program. Dropping it kills and reaps it.
@@ -529,13 +560,20 @@ fn join(joins: &[(Namespace, OwnedFd)], user: Option<&OwnedFd>) -> Result<()> {
 }
 
 /// What [`super::exec`] needs of this file.
-pub(super) fn finish_exec(child: Child) -> Result<Running> {
+pub(super) fn finish_exec(
+    child: Child,
+    plan: &ExecPlan,
+    agent: Option<&agent::Connection<'_>>,
+) -> Result<Running> {
+    let (init, pid) = (number(plan.target_pid), number(child.pid));
+    let subject = Subject { identity: &plan.identity, status: "running", init, pid };
     let mut terminal = None;
     loop {
         let Some(report) = protocol::receive(child.channel.as_fd())? else { break };
         match (report.kind, report.error) {
             (_, Some(error)) => return Err(error),
             (Kind::Terminal, None) => terminal = report.fds.into_iter().next(),
+            (Kind::Calls, None) => introduce(agent, &subject, &report.fds)?,
             _ => return Err(died()),
         }
     }
@@ -551,6 +589,8 @@ pub struct ExecPlan {
     pub target_pid: Pid,
     /// What to run.
     pub process: Process,
+    /// What the agent is told about the container, if the process has one.
+    pub identity: Identity,
     /// The container was restored: its cgroup namespace belongs to the host's user namespace.
     pub restored: bool,
 }

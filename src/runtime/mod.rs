@@ -7,6 +7,7 @@
 //! | `launch`, `created`, `exec` | the parent's side: clone, id maps, hooks, start, exec |
 //! | `stage` | the child's side: the steps of `steps`, from the clone to the exec |
 //! | `foreign` | other OCI runtimes, driven by their command line |
+//! | `agent` | who decides system calls for a container |
 //! | `cgroup` | cgroup v2 |
 //! | `seccomp` | profiles to filters |
 //! | `criu` | checkpoint and restore |
@@ -14,6 +15,7 @@
 //! | `files` | small files that the engine puts into the root |
 //! | `user` | users and groups by name, from the container's own files |
 
+mod agent;
 pub mod cgroup;
 mod created;
 pub mod criu;
@@ -43,7 +45,9 @@ pub use launch::{
     ExecPlan, Host, Io, NoHost, Passed, Streams, create, create_by, create_detached, run, run_by, start_at,
 };
 pub use plan::{Plan, RootSource};
-pub use spec::{IPC_PARAMETERS, KEEP_GROUPS, SPEC_VERSION, id_mappings, keeps_groups, process_from_spec};
+pub use spec::{
+    IPC_PARAMETERS, KEEP_GROUPS, SPEC_VERSION, complete_process, id_mappings, keeps_groups, process_from_spec,
+};
 pub use stage::{can_enclose, is_preparing, mount_root, resume};
 pub use user::UserLookup;
 

@@ -269,7 +269,7 @@ pub enum DeviceKind {
 /// A process inside a container: the first one, or one of `exec`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Process {
-    /// The command line; never empty.
+    /// The command line; empty only where [`Self::is_absent`].
     pub arguments: Vec<String>,
     /// `NAME=value` entries.
     pub environment: Vec<String>,
@@ -312,6 +312,18 @@ pub struct Process {
     pub enclosure: Option<Enclosure>,
     /// Execution domain, such as 32-bit.
     pub personality: Option<u64>,
+    /// On which nodes memory is allocated, where the caller's way is not meant.
+    #[serde(default)]
+    pub memory_policy: Option<MemoryPolicy>,
+}
+
+/// On which nodes memory is allocated.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryPolicy {
+    /// The kernel's `MPOL_…` with its flags.
+    pub mode: u32,
+    /// One bit a node, the lowest first.
+    pub nodes: Vec<u64>,
 }
 
 /// What a process that is kept to its root is kept from beside the files outside.
@@ -339,6 +351,12 @@ pub struct Capabilities {
 }
 
 impl Process {
+    /// Whether there is nothing to run: a container that can be created, and not started.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.arguments.is_empty()
+    }
+
     /// The value of an environment variable.
     #[must_use]
     pub fn variable(&self, name: &str) -> Option<&str> {
@@ -353,6 +371,39 @@ pub struct Filter {
     pub program: Vec<Instruction>,
     /// `kernel::seccomp::FLAG_…`.
     pub flags: u64,
+    /// Calls that another process decides, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub notify: Option<Box<Notify>>,
+}
+
+/// Calls that another process decides (`SCMP_ACT_NOTIFY`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notify {
+    /// A filter which lets every other call pass; loaded before the program of the filter itself.
+    pub program: Vec<Instruction>,
+    /// Its flags.
+    pub flags: u64,
+    /// Who decides.
+    pub agent: Agent,
+}
+
+/// A program of the administrator that decides calls for containers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agent {
+    /// The socket on which it gets the descriptor that reports calls.
+    pub path: PathBuf,
+    /// What it is told besides.
+    pub metadata: String,
+    /// Whether some call needs it. A spec may name an agent and no such call; then it may be missing.
+    pub needed: bool,
+}
+
+impl Process {
+    /// Who decides about calls of this process, if anybody does.
+    #[must_use]
+    pub fn agent(&self) -> Option<&Agent> {
+        Some(&self.seccomp.as_ref()?.notify.as_ref()?.agent)
+    }
 }
 
 /// Hooks by the point at which they run.

@@ -54,6 +54,8 @@ pub(super) enum Kind {
     Failed = 4,
     /// The master of the program's terminal is attached.
     Terminal = 5,
+    /// The descriptor is attached on which calls wait for an answer.
+    Calls = 6,
 }
 
 /// A message of the child.
@@ -179,6 +181,7 @@ fn decode(bytes: &[u8; REPORT_SIZE]) -> Option<Report> {
         3 => Kind::Ready,
         4 => Kind::Failed,
         5 => Kind::Terminal,
+        6 => Kind::Calls,
         _ => return None,
     };
     let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);

@@ -230,6 +230,9 @@ fn the_log_file_tells_engines_what_failed() {
     let line: Value = serde_json::from_str(fs::read_to_string(&log).unwrap().trim()).unwrap();
     assert_eq!(line["level"], "error");
     assert!(line["msg"].as_str().unwrap().contains("executable file `nosuch` not found in $PATH"));
+    let outcome = bundle.oci(&["--log", "/nosuch/log", "create", "-b", dir, "c1"]);
+    assert_eq!(outcome.code, 1);
+    assert!(outcome.stderr.contains("cannot open the log file /nosuch/log"), "{outcome:#?}");
 }
 
 #[test]
@@ -356,6 +359,7 @@ fn s05_only_asked_descriptors_pass() {
     };
     assert_eq!(names(&run("")), ["0", "1", "2"]);
     assert_eq!(names(&run("--preserve-fds 2")), ["0", "1", "2", "3", "4"]);
+    assert_eq!(names(&run("--preserve-fds 5")), ["0", "1", "2", "3", "4", "7"], "5 and 6 are not open");
 }
 
 #[test]
@@ -567,10 +571,211 @@ fn hooks_run_at_their_points() {
 
     bundle.spec["hooks"] =
         json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 3"]}]});
-    assert!(bundle.refused().contains("exit status: 3: no"));
+    assert!(bundle.refused().contains("failed with exit code 3: no"));
     bundle.spec["hooks"] =
         json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1}]});
     assert!(bundle.refused().contains("did not end within 1 s"));
+}
+
+#[test]
+fn hooks_outside_have_the_callers_environment_and_those_inside_the_programs() {
+    let mut bundle = Bundle::new("oci-hooks-env");
+    let log = bundle.env.work().join("log");
+    let hook = |script: &str| json!([{"path": "/bin/sh", "args": ["sh", "-c", script]}]);
+    let home = bundle.env.home();
+    bundle.spec["process"]["env"] = json!(["PATH=/bin", "OF=program"]);
+    bundle.spec["hooks"] = json!({
+        "createRuntime": hook(&format!("echo $HOME $OF > {}", log.display())),
+        "startContainer": hook("env > /tmp/env"),
+    });
+    let inside = bundle.shell("cat /tmp/env").ok();
+    assert_eq!(fs::read_to_string(&log).unwrap().trim(), home.to_str().unwrap());
+    assert!(inside.lines().any(|line| line == "OF=program"), "{inside}");
+    assert!(!inside.contains("XDG_RUNTIME_DIR"), "{inside}");
+}
+
+#[test]
+fn failed_hooks_after_the_end_are_told_and_those_after_the_start_end_the_container() {
+    let mut bundle = Bundle::new("oci-hooks-fail");
+    let log = bundle.env.work().join("log");
+    let fail = json!({"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 3"]});
+    let last = json!({"path": "/bin/sh", "args": ["sh", "-c", format!("echo last > {}", log.display())]});
+    bundle.spec["hooks"] = json!({"poststop": [fail, fail, last]});
+    let outcome = bundle.program(&["echo", "word"]).run();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "word\n"), "{outcome:#?}");
+    assert_eq!(outcome.stderr.matches("poststop hook failed with exit code 3: no (/bin/sh)").count(), 2);
+    assert_eq!(fs::read_to_string(&log).unwrap(), "last\n");
+
+    bundle.spec["hooks"] = json!({"poststart": [fail], "poststop": [last]});
+    fs::remove_file(&log).unwrap();
+    bundle.program(&["sleep", "100"]).write();
+    assert_eq!(bundle.quiet(&["create", "-b", bundle.dir.to_str().unwrap(), "c1"]), 0);
+    let outcome = bundle.oci(&["start", "c1"]);
+    assert!(outcome.code == 1 && outcome.stderr.contains("exit code 3: no"), "{outcome:#?}");
+    assert_eq!(bundle.state("c1"), Value::Null);
+    assert_eq!(fs::read_to_string(&log).unwrap(), "last\n");
+}
+
+#[test]
+fn sockets_of_systemd_are_passed_on() {
+    let mut bundle = Bundle::new("oci-listen");
+    bundle.shell("echo $LISTEN_PID $LISTEN_FDS $LISTEN_FDNAMES; cat <&3").write();
+    let dir = bundle.dir.to_str().unwrap();
+    let run = |listen: &str| {
+        let mut command = bundle.env.command(Vec::<String>::new());
+        let environment: Vec<_> =
+            command.get_envs().map(|(k, v)| (k.to_owned(), v.unwrap().to_owned())).collect();
+        command = std::process::Command::new("bash");
+        let script = format!("exec 3<<<word; {listen} exec \"$0\" oci run -b {dir} c1");
+        command.args(["-c", &script]).arg(crate::support::env::rbox_binary()).env_clear().envs(environment);
+        crate::support::env::outcome(command.stdin(std::process::Stdio::null()))
+    };
+    // Their process id is that of an engine in between.
+    let outcome = run("LISTEN_FDS=1 LISTEN_PID=99 LISTEN_FDNAMES=web");
+    assert_eq!(outcome.stdout, "1 1 web\nword\n", "{outcome:#?}");
+    let outcome = run("LISTEN_FDS=x");
+    assert!(outcome.code == 1 && outcome.stderr.contains("LISTEN_FDS is `x`"), "{outcome:#?}");
+}
+
+#[test]
+fn memory_comes_from_the_nodes_asked_for() {
+    if !std::path::Path::new("/proc/self/numa_maps").exists() {
+        return;
+    }
+    let mut bundle = Bundle::new("oci-numa");
+    bundle.spec["linux"]["memoryPolicy"] =
+        json!({"mode": "MPOL_BIND", "nodes": "0", "flags": ["MPOL_F_STATIC_NODES"]});
+    bundle.program(&["cat", "/proc/self/numa_maps"]);
+    assert!(bundle.ok().contains(" bind=static:0 "));
+    bundle.program(&["sleep", "100"]).detached("c2");
+    assert!(bundle.exec(&["c2", "cat", "/proc/self/numa_maps"]).contains(" bind=static:0 "));
+    assert_eq!(bundle.oci(&["delete", "-f", "c2"]).code, 0);
+    bundle.spec["linux"]["memoryPolicy"] = json!({"mode": "MPOL_INTERLEAVE"});
+    assert!(bundle.refused().contains("nvalid argument"), "the kernel needs nodes for it");
+    bundle.spec["linux"]["memoryPolicy"] = json!({"mode": "MPOL_BIND", "nodes": "0-9999"});
+    assert!(bundle.refused().contains("no range of nodes"));
+}
+
+#[test]
+fn names_of_the_machine_can_be_kernel_parameters() {
+    let mut bundle = Bundle::new("oci-domain");
+    bundle.spec["linux"]["sysctl"] = json!({"kernel.domainname": "example.org"});
+    assert_eq!(bundle.shell("cat /proc/sys/kernel/domainname").ok(), "example.org\n");
+    bundle.spec["domainname"] = json!("other");
+    assert!(bundle.refused().contains("the spec's domainname sets it already"));
+}
+
+#[test]
+fn an_agent_decides_calls() {
+    use std::os::fd::AsFd as _;
+    let mut bundle = Bundle::new("oci-agent");
+    let socket = bundle.env.work().join("agent");
+    bundle.spec["linux"]["seccomp"] = json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket, "listenerMetadata": "about",
+        "syscalls": [
+            {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_NOTIFY"},
+            {"names": ["sethostname"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95},
+        ],
+    });
+    bundle.spec["annotations"] = json!({"key": "value"});
+    bundle.shell("mkdir /tmp/x 2>&1; hostname y 2>&1; exit 0");
+    assert!(bundle.refused().contains("failed to connect with seccomp agent"), "nobody listens");
+
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    // An agent that is gone: the kernel says so to those who wait.
+    let agent = move |count: usize| {
+        let hear = |listener: &std::os::unix::net::UnixListener| {
+            let (connection, _) = listener.accept().unwrap();
+            let mut buffer = [0; 4096];
+            let (length, fds) = rbox::kernel::socket::recv_with_fds(connection.as_fd(), &mut buffer).unwrap();
+            assert_eq!(fds.len(), 1);
+            serde_json::from_slice::<Value>(&buffer[..length]).unwrap()
+        };
+        (0..count).map(|_| hear(&listener)).collect::<Vec<_>>()
+    };
+    let agent = std::thread::spawn(move || agent(3));
+    let answers = "mkdir: can't create directory '/tmp/x': Function not implemented\n\
+        hostname: sethostname: Operation not supported\n";
+    assert_eq!(bundle.ok(), answers);
+
+    bundle.program(&["sleep", "100"]).write();
+    assert_eq!(bundle.quiet(&["create", "-b", bundle.dir.to_str().unwrap(), "c2"]), 0);
+    assert_eq!(bundle.quiet(&["start", "c2"]), 0);
+    let init = bundle.state("c2")["pid"].clone();
+    let answer = bundle.exec(&["c2", "sh", "-c", "mkdir /tmp/x 2>&1; exit 0"]);
+    assert_eq!(answer, "mkdir: can't create directory '/tmp/x': Function not implemented\n");
+    assert_eq!(bundle.oci(&["delete", "-f", "c2"]).code, 0);
+    let told = agent.join().unwrap();
+    for (message, (id, status)) in
+        told.iter().zip([("c1", "creating"), ("c2", "creating"), ("c2", "running")])
+    {
+        assert_eq!((&message["fds"], &message["metadata"]), (&json!(["seccompFd"]), &json!("about")));
+        assert_eq!((&message["state"]["id"], &message["state"]["status"]), (&json!(id), &json!(status)));
+        assert_eq!(message["state"]["annotations"], json!({"key": "value"}));
+    }
+    assert_eq!((&told[1]["pid"], &told[1]["state"]["pid"], &told[2]["state"]["pid"]), (&init, &init, &init));
+    assert!(told[2]["pid"].as_u64().is_some_and(|pid| pid > 1 && json!(pid) != init), "{told:?}");
+
+    // Without a call for it, it may be missing.
+    bundle.spec["linux"]["seccomp"]["syscalls"] = json!([]);
+    fs::remove_file(&socket).unwrap();
+    assert_eq!(bundle.program(&["echo", "fine"]).ok(), "fine\n");
+    for (path, call, why) in
+        [("", "mkdir", "needs a listenerPath"), ("/x", "sendmsg", "for the sendmsg syscall")]
+    {
+        bundle.spec["linux"]["seccomp"]["listenerPath"] = json!(path);
+        bundle.spec["linux"]["seccomp"]["syscalls"] = json!([{"names": [call], "action": "SCMP_ACT_NOTIFY"}]);
+        assert!(bundle.refused().contains(why));
+    }
+}
+
+#[test]
+fn unknown_calls_are_errors_where_the_spec_wants_that() {
+    let mut bundle = Bundle::new("oci-unknown-call");
+    bundle.spec["linux"]["seccomp"] = json!({"defaultAction": "SCMP_ACT_ALLOW",
+        "syscalls": [{"names": ["no_such_call"], "action": "SCMP_ACT_ERRNO"}]});
+    bundle.ok();
+    bundle.spec["annotations"] = json!({"run.oci.seccomp_fail_unknown_syscall": "1"});
+    assert!(bundle.refused().contains("`no_such_call` is no system call"));
+}
+
+#[test]
+fn a_container_without_a_process_can_be_created_and_not_started() {
+    let mut bundle = Bundle::new("oci-no-process");
+    bundle.spec.as_object_mut().unwrap().remove("process");
+    assert!(bundle.refused().contains("no `process` section"));
+    let dir = bundle.dir.to_str().unwrap();
+    assert_eq!(bundle.quiet(&["create", "-b", dir, "c1"]), 0);
+    assert_eq!(bundle.state("c1")["status"], "created");
+    let outcome = bundle.oci(&["start", "c1"]);
+    assert!(outcome.code == 1 && outcome.stderr.contains("no `process` section"), "{outcome:#?}");
+    assert_eq!(bundle.oci(&["delete", "-f", "c1"]).code, 0);
+}
+
+#[test]
+fn containers_can_be_deleted_by_a_pattern() {
+    let mut bundle = Bundle::new("oci-regex");
+    bundle.program(&["sleep", "100"]);
+    for id in ["web-1", "web-2", "db"] {
+        bundle.detached(id);
+    }
+    assert_eq!(bundle.oci(&["delete", "-f", "--regex", "^web-"]).code, 0);
+    assert_eq!(bundle.oci(&["list", "-q"]).stdout, "db\n");
+    assert_eq!(bundle.oci(&["delete", "-f", "--regex", "("]).code, 1);
+}
+
+#[test]
+fn labels_that_the_machine_does_not_know_are_ignored_aloud() {
+    let mut bundle = Bundle::new("oci-labels");
+    let knows = |path: &str| std::path::Path::new(path).exists();
+    if knows("/sys/fs/selinux") || knows("/sys/module/apparmor/parameters/enabled") {
+        return;
+    }
+    bundle.spec["process"]["apparmorProfile"] = json!("profile");
+    bundle.spec["linux"]["mountLabel"] = json!("system_u:object_r:x:s0");
+    let outcome = bundle.program(&["echo", "fine"]).run();
+    assert_eq!(outcome.stdout, "fine\n", "{outcome:#?}");
+    assert!(outcome.stderr.contains("no AppArmor") && outcome.stderr.contains("no SELinux"), "{outcome:#?}");
 }
 
 #[test]
@@ -684,6 +889,13 @@ fn broken_records_and_dead_reservations_block_nobody() {
     }
     for id in ["../x", "a/b", ".", "", "-x"] {
         assert_ne!(bundle.oci(&["state", "--", id]).code, 0);
+    }
+    for (id, why) in [("a/b", "invalid character `/`"), (".a", "invalid character `.` at the start")] {
+        let outcome = bundle.oci(&["state", id]);
+        assert!(
+            outcome.stderr.contains("invalid container ID") && outcome.stderr.contains(why),
+            "{outcome:#?}"
+        );
     }
 }
 

@@ -36,7 +36,10 @@ pub(super) fn complete(
     spec.set_root(Some(at)).set_version(VERSION.to_owned());
     set_process(&mut spec, process);
     set_mounts(&mut spec, plan, cgroup.is_some());
-    if let (true, Some(filter)) = (foreign.is("crun"), &plan.process.seccomp) {
+    if let (true, Some(filter)) = (foreign.is("crun"), &plan.process.seccomp)
+        // With an agent it is to compile the section itself, and to find the agent.
+        && filter.notify.is_none()
+    {
         let mut annotations = spec.annotations().clone().unwrap_or_default();
         annotations.insert(CRUN_FILTER.to_owned(), base64::prelude::BASE64_STANDARD.encode(program(filter)));
         spec.set_annotations(Some(annotations));

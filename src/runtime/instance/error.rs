@@ -13,10 +13,12 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The text is no container id.
-    #[error("invalid container id `{}`", id.escape_debug())]
+    #[error("invalid container ID `{}`: {why}", id.escape_debug())]
     BadId {
         /// As given.
         id: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// There is no such container.
     #[error("container `{id}` does not exist")]

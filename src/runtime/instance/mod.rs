@@ -155,8 +155,13 @@ impl Instances {
         let connection = socket::connect(&path)?;
         // Only one start: whoever comes now finds no socket.
         rustix::fs::unlink(&path).map_err(|errno| crate::kernel::Error::path("unlink", &path, errno))?;
-        launch::start_at(connection.as_fd())?;
-        Ok(record.run_post_start()?)
+        let init = record.pid.unsigned_abs();
+        launch::start_at(connection.as_fd(), init, &record.identity(), record.agent.as_ref())?;
+        record.run_post_start().map_err(|error| {
+            // As the specification has it: the container is stopped, and its life goes on with its deletion.
+            let _ = self.delete(id, true);
+            error.into()
+        })
     }
 
     /// Sends `signal` to the first process, or to all.
@@ -172,15 +177,18 @@ impl Instances {
         Ok(process::pidfd_send_signal(pidfd, signal)?)
     }
 
-    /// Removes what is left of a container; a living one only with `force`.
+    /// Removes what is left of a container; a living one only with `force`. Returns what went wrong afterwards.
     ///
     /// # Errors
     /// When it is alive.
-    pub fn delete(&self, id: &str, force: bool) -> Result<()> {
+    pub fn delete(&self, id: &str, force: bool) -> Result<Vec<String>> {
         let record = match self.load(id) {
             Ok(record) => record,
             // Without a record it never came into being; its directory may be a leftover.
-            Err(Error::NotFound { .. } | Error::Record { .. }) if force => return self.remove_directory(id),
+            Err(Error::NotFound { .. } | Error::Record { .. }) if force => {
+                self.remove_directory(id)?;
+                return Ok(Vec::new());
+            }
             Err(error) => return Err(error),
         };
         if !force {
@@ -191,7 +199,7 @@ impl Instances {
             remove_cgroup(path)?;
         }
         self.remove_directory(id)?;
-        Ok(record.run_post_stop()?)
+        Ok(record.run_post_stop())
     }
 
     fn remove_directory(&self, id: &str) -> Result<()> {
@@ -263,11 +271,16 @@ impl Drop for Reservation {
 /// Ids become names of directories and cgroups.
 fn check_id(id: &str) -> Result<()> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "_.+-".contains(c);
-    let first = id.chars().next().is_some_and(|c| c.is_ascii_alphanumeric());
-    if first && id.len() <= 255 && id.chars().all(fine) {
-        return Ok(());
-    }
-    Err(Error::BadId { id: id.to_owned() })
+    let why = match (id.chars().next(), id.chars().find(|c| !fine(*c))) {
+        (None, _) => "it is empty".to_owned(),
+        (_, Some(c)) => format!("invalid character `{}`", c.escape_debug()),
+        (Some(first), _) if !first.is_ascii_alphanumeric() => {
+            format!("invalid character `{first}` at the start")
+        }
+        _ if id.len() > 255 => "it is longer than 255 characters".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Error::BadId { id: id.to_owned(), why })
 }
 
 fn make_private(root: &Path) -> Result<()> {

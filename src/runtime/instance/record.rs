@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::super::hooks;
-use super::super::plan::{Hook, Identity, Membership, Plan, RootSource};
+use super::super::plan::{Agent, Hook, Identity, Membership, Plan, RootSource};
 use crate::kernel::process::{self, Pid};
 use crate::kernel::{self};
 use crate::runtime;
@@ -39,6 +39,9 @@ pub struct Record {
     pub cgroup: Option<PathBuf>,
     /// Whether all its processes end with the first one.
     pub own_pid_namespace: bool,
+    /// Who decides about calls of the first process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) agent: Option<Agent>,
     post_start: Vec<Hook>,
     post_stop: Vec<Hook>,
 }
@@ -91,6 +94,7 @@ impl Record {
             annotations: plan.identity.annotations.iter().cloned().collect(),
             cgroup,
             own_pid_namespace: plan.namespaces.pid == Membership::New,
+            agent: plan.process.agent().cloned(),
             post_start: plan.hooks.post_start.clone(),
             post_stop: plan.hooks.post_stop.clone(),
         })
@@ -139,7 +143,9 @@ impl Record {
         Ok(self.open()?.is_some())
     }
 
-    fn identity(&self) -> Identity {
+    /// What others are told about the container.
+    #[must_use]
+    pub fn identity(&self) -> Identity {
         Identity {
             id: self.id.clone(),
             bundle: self.bundle.clone(),
@@ -151,11 +157,9 @@ impl Record {
         hooks::run(&self.post_start, &self.identity(), "running", self.pid as u32)
     }
 
-    /// All are run, whatever fails; the first failure is returned.
-    pub(super) fn run_post_stop(&self) -> runtime::Result<()> {
-        let identity = self.identity();
-        let run = |hook: &Hook| hooks::run(std::slice::from_ref(hook), &identity, "stopped", 0);
-        self.post_stop.iter().map(run).fold(Ok(()), Result::and)
+    /// All are run, whatever fails; what has failed is returned.
+    pub(super) fn run_post_stop(&self) -> Vec<String> {
+        hooks::run_post_stop(&self.post_stop, &self.identity())
     }
 }
 

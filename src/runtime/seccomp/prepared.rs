@@ -21,7 +21,7 @@ pub(super) fn filter(bounding: CapabilitySet) -> Option<Filter> {
     if words.next()? != bounding.bits() {
         return None;
     }
-    Some(Filter { flags: words.next()?, program: words.map(Instruction::from).collect() })
+    Some(Filter { flags: words.next()?, program: words.map(Instruction::from).collect(), notify: None })
 }
 
 /// What the file is to hold.

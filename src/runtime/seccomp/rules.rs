@@ -20,7 +20,7 @@ use super::table::Abi;
 pub(super) const NO_SUCH_CALL: u32 = libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32;
 
 /// All rules of a filter.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Rules {
     pub(super) default: u32,
     pub(super) abis: Vec<AbiRules>,
@@ -28,7 +28,7 @@ pub(super) struct Rules {
 }
 
 /// The rules for the calls of one ABI.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct AbiRules {
     pub(super) abi: Abi,
     pub(super) calls: BTreeMap<u32, Outcome>,
@@ -66,9 +66,6 @@ pub(super) enum Comparison {
 
 impl Rules {
     pub(super) fn from_spec(spec: &LinuxSeccomp) -> Result<Self> {
-        if spec.listener_path().is_some() {
-            return Err(Error::unsupported("seccomp listeners"));
-        }
         let default = action(spec.default_action(), spec.default_errno_ret())?;
         let syscalls = spec.syscalls().as_deref().unwrap_or_default();
         let abis = abis(spec)
@@ -99,8 +96,7 @@ fn flags(spec: &LinuxSeccomp) -> u64 {
                 LinuxSeccompFilterFlag::SeccompFilterFlagSpecAllow => seccomp::FLAG_SPEC_ALLOW,
                 // The filter is loaded by a process with one thread.
                 LinuxSeccompFilterFlag::SeccompFilterFlagTsync => 0,
-                // It has a meaning only with a listener.
-                LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => 0,
+                LinuxSeccompFilterFlag::SeccompFilterFlagWaitKillableRecv => seccomp::FLAG_WAIT_KILLABLE_RECV,
             }
     })
 }
@@ -120,9 +116,7 @@ fn action(action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
         LinuxSeccompAction::ScmpActTrace => libc::SECCOMP_RET_TRACE | errno,
         LinuxSeccompAction::ScmpActLog => libc::SECCOMP_RET_LOG,
         LinuxSeccompAction::ScmpActAllow => libc::SECCOMP_RET_ALLOW,
-        LinuxSeccompAction::ScmpActNotify => {
-            return Err(Error::unsupported("the seccomp action SCMP_ACT_NOTIFY"));
-        }
+        LinuxSeccompAction::ScmpActNotify => libc::SECCOMP_RET_USER_NOTIF,
     })
 }
 

@@ -1,7 +1,7 @@
 //! Profiles and programs, run by an interpreter of the few BPF instructions in use.
 
 use crate::kernel::cap::{Capability, CapabilitySet};
-use crate::kernel::seccomp::Instruction;
+use crate::kernel::seccomp::{self, Instruction};
 
 use super::table::Abi;
 use super::*;
@@ -177,6 +177,34 @@ fn comparisons_cover_both_halves() {
     let masked = program("SCMP_CMP_MASKED_EQ", 0xf_0000_000f, 0x1_0000_0001);
     assert_eq!(call(&masked, "read", &[0, 0, 0, 0, 0, 0xfff1_ffff_fff1]), ALLOW);
     assert_eq!(call(&masked, "read", &[0, 0, 0, 0, 0, 0xfff2_ffff_fff1]), 0x8000_0000);
+}
+
+#[test]
+fn what_an_agent_decides_is_a_filter_of_its_own() {
+    const NOTIFY: u32 = libc::SECCOMP_RET_USER_NOTIF;
+    let json = serde_json::json!({"defaultAction": "SCMP_ACT_ERRNO", "listenerPath": "/agent",
+        "flags": ["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"], "syscalls": [
+        {"names": ["read"], "action": "SCMP_ACT_ALLOW"},
+        {"names": ["mkdir"], "action": "SCMP_ACT_NOTIFY"},
+        {"names": ["write"], "action": "SCMP_ACT_NOTIFY", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQ"}]},
+        {"names": ["write"], "action": "SCMP_ACT_ALLOW"}]});
+    let filter = compile_spec(&serde_json::from_value(json).unwrap()).unwrap();
+    let notify = filter.notify.unwrap();
+    let table = [
+        ("read", 0, ALLOW, ALLOW),
+        ("mkdir", 0, NOTIFY, ALLOW),
+        ("write", 1, NOTIFY, ALLOW),
+        ("write", 2, ALLOW, ALLOW),
+        ("rmdir", 0, ALLOW, errno(libc::EPERM)),
+    ];
+    for (name, argument, first, second) in table {
+        assert_eq!(call(&notify.program, name, &[argument]), first, "{name}({argument})");
+        assert_eq!(call(&filter.program, name, &[argument]), second, "{name}({argument})");
+    }
+    // The kernel takes these flags with a listener only.
+    let only = seccomp::FLAG_NEW_LISTENER | seccomp::FLAG_WAIT_KILLABLE_RECV;
+    assert_eq!((notify.flags, filter.flags & only), (only, 0));
+    assert!(notify.agent.needed);
 }
 
 #[test]

@@ -17,7 +17,6 @@ use super::{inner_path, no_nul};
 pub(super) fn refuse_unsupported(linux: &Linux) -> Result<()> {
     let table = [
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.memoryPolicy", linux.memory_policy().is_some()),
         ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
         ("linux.mountLabel", linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())),
     ];

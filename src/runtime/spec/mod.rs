@@ -6,6 +6,7 @@
 
 mod hooks;
 mod linux;
+mod memory_policy;
 mod mounts;
 mod process;
 mod resources;
@@ -22,6 +23,7 @@ use oci_spec::runtime::Spec;
 
 use super::error::{Error, Result};
 use super::plan::{Identity, Plan, Process, RootSource};
+use super::seccomp;
 
 /// The newest version of the runtime spec that rbox follows.
 pub const SPEC_VERSION: &str = "1.3.0";
@@ -29,6 +31,9 @@ pub const SPEC_VERSION: &str = "1.3.0";
 /// The annotation, crun's, by which a process keeps the caller's supplementary groups instead of getting those
 /// of its user: files of the host that the caller may open by such a group stay open to it.
 pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
+
+/// The annotation, crun's, by which names of system calls that rbox does not know are errors.
+const FAIL_UNKNOWN_CALL: &str = "run.oci.seccomp_fail_unknown_syscall";
 
 /// Whether the annotations ask for the caller's groups.
 #[must_use]
@@ -50,23 +55,32 @@ impl Plan {
         let namespaces = linux::namespaces(linux)?;
         let mut process = match spec.process() {
             Some(process) => process::process(process)?,
-            None => return Err(Error::invalid("spec", "it has no `process` section")),
+            // The specification needs one at the start only.
+            None => Process { cwd: PathBuf::from("/"), ..Process::default() },
         };
-        process.seccomp = linux.seccomp().as_ref().map(super::seccomp::compile_spec).transpose()?;
+        complete_process(&mut process, spec)?;
         process.personality = linux::personality(linux);
-        process.keep_groups = keeps_groups(spec.annotations().iter().flatten());
         let own_uts = namespaces.uts != super::plan::Membership::Host;
+        let mut sysctls = sysctl::sysctls(linux, &namespaces, spec)?;
+        // The files in /proc/sys belong to the host's root.
+        let mut named = |name: &str| {
+            let at = sysctls.iter().position(|(known, _)| known == name)?;
+            Some(sysctls.swap_remove(at).1)
+        };
+        let (host, domain) = (named("kernel.hostname"), named("kernel.domainname"));
+        let host = spec.hostname().clone().filter(|name| !name.is_empty()).or(host);
+        let domain = spec.domainname().clone().filter(|name| !name.is_empty()).or(domain);
         Ok(Self {
             root: root_source(spec, bundle, root)?,
             root_read_only: spec.root().as_ref().and_then(oci_spec::runtime::Root::readonly).unwrap_or(false),
             root_propagation: linux::root_propagation(linux)?,
-            host_name: host_name("hostname", spec.hostname(), own_uts)?,
-            domain_name: host_name("domainname", spec.domainname(), own_uts)?,
+            host_name: host_name("hostname", &host, own_uts)?,
+            domain_name: host_name("domainname", &domain, own_uts)?,
             mounts: mounts::mounts(spec.mounts().as_deref().unwrap_or_default(), bundle)?,
             devices: linux::devices(linux)?,
             masked_paths: inner_paths("maskedPaths", linux.masked_paths())?,
             read_only_paths: inner_paths("readonlyPaths", linux.readonly_paths())?,
-            sysctls: sysctl::sysctls(linux, &namespaces, spec.hostname().is_some())?,
+            sysctls,
             files: super::files::RootFiles::default(),
             process,
             hooks: spec.hooks().as_ref().map(hooks::hooks).transpose()?.unwrap_or_default(),
@@ -94,6 +108,21 @@ impl Plan {
 /// When the spec is wrong.
 pub fn process_from_spec(process: &oci_spec::runtime::Process) -> Result<Process> {
     process::process(process)
+}
+
+/// Sets what the rest of a container's spec says about each of its processes.
+///
+/// # Errors
+/// When the spec is wrong.
+pub fn complete_process(process: &mut Process, spec: &Spec) -> Result<()> {
+    let says =
+        |name: &str| spec.annotations().iter().flatten().any(|(key, value)| key == name && value != "0");
+    let compile = if says(FAIL_UNKNOWN_CALL) { seccomp::compile_strictly } else { seccomp::compile_spec };
+    process.keep_groups = says(KEEP_GROUPS);
+    let Some(linux) = spec.linux() else { return Ok(()) };
+    process.seccomp = linux.seccomp().as_ref().map(compile).transpose()?;
+    process.memory_policy = linux.memory_policy().as_ref().map(memory_policy::memory_policy).transpose()?;
+    Ok(())
 }
 
 /// A spec of another major version may mean other things by the same words.

@@ -14,6 +14,16 @@ use super::{inner_path, no_nul};
 /// More than any honest spec has; a limit keeps a hostile one cheap.
 const MAX_MOUNTS: usize = 20_000;
 
+/// Options of the whole machine's cgroup tree, which a mount in a container cannot change.
+const CGROUP_OPTIONS: [&str; 6] = [
+    "favordynmods",
+    "memory_hugetlb_accounting",
+    "memory_localevents",
+    "memory_recursiveprot",
+    "nsdelegate",
+    "pids_localevents",
+];
+
 pub(super) fn mounts(spec: &[SpecMount], bundle: &Path) -> Result<Vec<Mount>> {
     if spec.len() > MAX_MOUNTS {
         return Err(Error::invalid("mounts", format!("there are more than {MAX_MOUNTS}")));
@@ -60,7 +70,14 @@ fn source(spec: &SpecMount, bundle: &Path, options: &Options, what: &str) -> Res
     no_nul(what, Path::new(kind))?;
     match kind {
         "" | "none" => Err(Error::invalid(what, "it has no type")),
-        "cgroup" | "cgroup2" => Ok(MountSource::Cgroup),
+        "cgroup" | "cgroup2" => {
+            match options.data.iter().find(|(key, _)| !CGROUP_OPTIONS.contains(&key.as_str())) {
+                Some((key, _)) => {
+                    Err(Error::invalid(what, format!("unknown option `{}`", key.escape_debug())))
+                }
+                None => Ok(MountSource::Cgroup),
+            }
+        }
         "overlay" => overlay(options, what).map(MountSource::Overlay),
         _ => {
             let source = spec.source().as_ref().map_or(kind, |path| path.to_str().unwrap_or(kind));

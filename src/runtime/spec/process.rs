@@ -51,6 +51,7 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
         io_priority: spec.io_priority().as_ref().map(schedule::io_priority).transpose()?,
         seccomp: None,
         personality: None,
+        memory_policy: None,
     })
 }
 

@@ -3,7 +3,7 @@
 //! A name becomes a path below /proc/sys and a value one line written there, so
 //! both have a strict grammar: CVE-2022-0811 smuggled a second parameter in a value.
 
-use oci_spec::runtime::Linux;
+use oci_spec::runtime::{Linux, Spec};
 
 use super::super::error::{Error, Result};
 use super::super::plan::{Membership, Namespaces};
@@ -20,20 +20,25 @@ pub const IPC_PARAMETERS: [&str; 8] = [
     "kernel.shm_rmid_forced",
 ];
 
-pub(super) fn sysctls(
-    linux: &Linux,
-    namespaces: &Namespaces,
-    host_name: bool,
-) -> Result<Vec<(String, String)>> {
+pub(super) fn sysctls(linux: &Linux, namespaces: &Namespaces, spec: &Spec) -> Result<Vec<(String, String)>> {
+    let given = |name: &Option<String>| name.as_ref().is_some_and(|name| !name.is_empty());
+    let taken = Taken { host_name: given(spec.hostname()), domain_name: given(spec.domainname()) };
     let mut sysctls = Vec::new();
     for (name, value) in linux.sysctl().iter().flatten() {
         let dotted = dotted(name);
-        check(&dotted, value, namespaces, host_name)
+        check(&dotted, value, namespaces, taken)
             .map_err(|why| Error::invalid("sysctl", format!("`{}`: {why}", name.escape_debug())))?;
         sysctls.push((dotted, value.clone()));
     }
     sysctls.sort();
     Ok(sysctls)
+}
+
+/// Names that the spec sets elsewhere.
+#[derive(Debug, Clone, Copy, Default)]
+struct Taken {
+    host_name: bool,
+    domain_name: bool,
 }
 
 /// `net/ipv4/conf/eth0.1/x` and `net.ipv4.conf.eth0/1.x` name the same parameter:
@@ -56,7 +61,7 @@ fn dotted(name: &str) -> String {
     }
 }
 
-fn check(name: &str, value: &str, namespaces: &Namespaces, host_name: bool) -> Result<(), &'static str> {
+fn check(name: &str, value: &str, namespaces: &Namespaces, taken: Taken) -> Result<(), &'static str> {
     let fine = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
     if !name.chars().all(fine) {
         return Err("it is not the name of a kernel parameter");
@@ -80,12 +85,12 @@ fn check(name: &str, value: &str, namespaces: &Namespaces, host_name: bool) -> R
         return if own(&namespaces.ipc) { Ok(()) } else { Err("it needs an IPC namespace of its own") };
     }
     match name {
-        "kernel.domainname" if own(&namespaces.uts) => Ok(()),
         "kernel.domainname" | "kernel.hostname" if !own(&namespaces.uts) => {
             Err("it needs a UTS namespace of its own")
         }
-        "kernel.hostname" if host_name => Err("the spec's hostname sets it already"),
-        "kernel.hostname" => Ok(()),
+        "kernel.hostname" if taken.host_name => Err("the spec's hostname sets it already"),
+        "kernel.domainname" if taken.domain_name => Err("the spec's domainname sets it already"),
+        "kernel.hostname" | "kernel.domainname" => Ok(()),
         _ => Err("it belongs to the whole machine, not to a container"),
     }
 }
@@ -116,8 +121,15 @@ mod tests {
             ("kernel.shm_rmid_forced", "1\0", false),
         ];
         for (name, value, allowed) in table {
-            assert_eq!(check(&dotted(name), value, &own, false).is_ok(), allowed, "{name}={value:?}");
-            assert!(check(&dotted(name), value, &host, false).is_err(), "{name} without namespaces");
+            assert_eq!(
+                check(&dotted(name), value, &own, Taken::default()).is_ok(),
+                allowed,
+                "{name}={value:?}"
+            );
+            assert!(
+                check(&dotted(name), value, &host, Taken::default()).is_err(),
+                "{name} without namespaces"
+            );
         }
     }
 }

@@ -7,7 +7,7 @@ use rustix::fs::{FileType, Mode};
 
 use crate::kernel::cap::{self, Capability, CapabilitySet};
 use crate::kernel::path::{RootDir, set_owner_fd};
-use crate::kernel::{self, cred, prctl, rlimit, schedule};
+use crate::kernel::{self, cred, numa, prctl, rlimit, schedule};
 
 use super::super::error::{Error, Result};
 use super::super::user;
@@ -57,6 +57,9 @@ impl Stage<'_> {
         }
         if let Some(priority) = self.process.io_priority {
             schedule::set_io_priority(priority)?;
+        }
+        if let Some(policy) = &self.process.memory_policy {
+            numa::set_memory_policy(policy.mode, &policy.nodes)?;
         }
         Ok(())
     }

@@ -200,7 +200,7 @@ impl<'a> Stage<'a> {
             Step::FindUser => self.find_user(),
             Step::ChangeOwners => self.change_owners(),
             Step::MakeWorkingDirectory => self.make_working_directory(),
-            Step::CreateContainerHooks => self.run_hooks(|plan| &plan.hooks.create_container, "creating"),
+            Step::CreateContainerHooks => self.run_hooks(|plan| &plan.hooks.create_container, "created"),
             Step::MaskPaths => self.mask_paths(),
             Step::RestrictRoot => self.restrict_root(),
             Step::WaitForSurroundings => self.wait_for_surroundings(),
@@ -243,7 +243,8 @@ impl<'a> Stage<'a> {
 
     fn run_hooks(&self, select: impl FnOnce(&Plan) -> &Vec<super::plan::Hook>, status: &str) -> Result<()> {
         let plan = self.plan();
-        hooks::run(select(plan), &plan.identity, status, self.outer_pid)
+        // The caller's environment is none of the container's business.
+        hooks::run_in(&self.process.environment, select(plan), &plan.identity, status, self.outer_pid)
     }
 
     fn wait_for_surroundings(&self) -> Result<()> {

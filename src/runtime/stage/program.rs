@@ -1,6 +1,7 @@
 //! The last steps: working directory, program, signals, filter, exec.
 
 use std::ffi::CString;
+use std::os::fd::{AsFd as _, IntoRawFd as _};
 
 use rustix::fs::{Access, AtFlags, CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
@@ -10,6 +11,7 @@ use crate::kernel::signal::{self, SignalSet};
 use crate::kernel::{prctl, seccomp};
 
 use super::super::error::{Error, Result};
+use super::super::protocol::{self, Kind};
 use super::Stage;
 use super::rootfs::{c_bytes, open_root};
 
@@ -38,7 +40,7 @@ impl Stage<'_> {
                 Some(plan) if source.kind() == std::io::ErrorKind::NotFound => {
                     format!("workdir {cwd:?} does not exist on container {}", plan.identity.id)
                 }
-                _ => format!("cannot enter the working directory `{}`", cwd.display()),
+                _ => format!("cannot chdir to the working directory `{}`", cwd.display()),
             };
             Error::Step { doing, source }
         };
@@ -60,7 +62,9 @@ impl Stage<'_> {
 
     /// Looks for the program as a shell does, with the user's rights.
     pub(super) fn find_program(&mut self) -> Result<()> {
-        let program = &self.process.arguments[0];
+        let Some(program) = self.process.arguments.first() else {
+            return Ok(());
+        };
         let mut denied = None;
         let searched = !program.contains('/');
         if program.is_empty() {
@@ -92,6 +96,13 @@ impl Stage<'_> {
             self.enclose(enclosure)?;
         }
         if let Some(filter) = &self.process.seccomp {
+            if let Some(notify) = &filter.notify {
+                let calls = seccomp::load(&notify.program, notify.flags)?;
+                let calls = calls.expect("the kernel has given what the flags ask for");
+                protocol::send(self.channel(), Kind::Calls, 0, &[calls.as_fd()])?;
+                // The exec closes it: to close may be a call that waits for an answer now.
+                let _ = calls.into_raw_fd();
+            }
             seccomp::load(&filter.program, filter.flags)?;
         }
         if self.needs_admin_to_confine() {
@@ -101,7 +112,9 @@ impl Stage<'_> {
     }
 
     pub(super) fn execute(&self) -> Result<()> {
-        let program = self.program.as_ref().expect("the program was found before");
+        let Some(program) = &self.program else {
+            return Err(Error::invalid("spec", "it has no `process` section, so there is nothing to run"));
+        };
         let texts = |list: &[String]| {
             list.iter().map(|text| c_bytes(text.as_bytes().to_vec())).collect::<Result<_>>()
         };

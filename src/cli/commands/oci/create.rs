@@ -5,25 +5,22 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use oci_spec::runtime::Spec;
 use rustix::process::geteuid;
 
+use super::lifecycle::warn;
 use super::relay::{self, Relay};
-use super::{Cgroups, Context};
+use super::{Cgroups, Context, bundle};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::config::Env;
 use crate::container::create::cgroup::address;
 use crate::kernel::process::{Pid, adopt_descriptor};
-use crate::kernel::{file, socket};
+use crate::kernel::socket;
 use crate::runtime::cgroup::Scope;
 use crate::runtime::instance::{Record, Reservation};
 use crate::runtime::plan::UserNamespace;
 use crate::runtime::{self, Io, NoHost, Passed, Plan, Streams};
 use crate::userns;
-
-/// The largest spec that is read.
-const MAX_SPEC: u64 = 64 << 20;
 
 /// What `create` and `run` have in common.
 #[derive(Debug, clap::Args)]
@@ -106,6 +103,9 @@ pub(super) fn create(context: &mut Context, args: &CreateArgs, cgroups: Cgroups)
 pub(super) fn run(context: &mut Context, args: &RunArgs, cgroups: Cgroups) -> Result<ExitStatus> {
     let bundle = &args.bundle;
     let prepared = prepare(context, bundle, cgroups)?;
+    if prepared.plan.process.is_absent() {
+        return Err(CommandError::new("the spec has no `process` section, so there is nothing to run"));
+    }
     let instances = context.instances()?;
     context.ui.flush()?;
     if args.detach && prepared.plan.process.terminal && bundle.console_socket.is_none() {
@@ -133,7 +133,8 @@ pub(super) fn run(context: &mut Context, args: &RunArgs, cgroups: Cgroups) -> Re
     let terminal = if bundle.console_socket.is_some() { None } else { running.terminal.as_ref() };
     let status = relay.until_end(running.pidfd.as_fd(), terminal.map(AsFd::as_fd))?;
     if !args.keep {
-        instances.delete(&bundle.id, true)?;
+        let warnings = instances.delete(&bundle.id, true)?;
+        warn(context, &warnings);
     }
     Ok(relay::exit_status(status))
 }
@@ -144,9 +145,7 @@ fn prepare(context: &mut Context, args: &BundleArgs, cgroups: Cgroups) -> Result
     }
     let bundle = absolute(&args.bundle)?;
     let config = args.config.clone().unwrap_or_else(|| bundle.join("config.json"));
-    let bytes = file::read_limited(&config, MAX_SPEC)?;
-    let spec: Spec = serde_json::from_slice(&bytes)
-        .map_err(|error| CommandError::new(format!("{}: {error}", config.display())))?;
+    let (spec, bytes) = bundle::read(context, &config)?;
     let mut plan = Plan::from_spec(&spec, &bundle, None)?;
     if plan.namespaces.user == UserNamespace::Host && !geteuid().is_root() {
         // As crun has it: a user can make the other namespaces in one of her own only.
@@ -160,7 +159,8 @@ fn prepare(context: &mut Context, args: &BundleArgs, cgroups: Cgroups) -> Result
         }
         plan.cgroup.disabled = true;
     }
-    let io = io(&plan, args.preserve_fds)?;
+    let activation = bundle::activation(&mut plan.process)?;
+    let io = io(&plan, args.preserve_fds.saturating_add(activation))?;
     if cgroups == Cgroups::Systemd && !plan.cgroup.disabled {
         let scope = Scope::ask_by_path(&address(&Env::capture()), plan.cgroup.path.as_deref(), &args.id)?;
         plan.cgroup.path = Some(scope.wait()?.container());
@@ -178,17 +178,18 @@ fn io(plan: &Plan, preserve_fds: u32) -> Result<Io> {
     Ok(Io { streams, extra: preserved(preserve_fds)? })
 }
 
-/// The caller's descriptors from 3 on.
+/// The caller's descriptors from 3 on, as far as they are open.
 pub(super) fn preserved(count: u32) -> Result<Vec<Passed>> {
     if count > 1024 {
         return Err(CommandError::new("--preserve-fds is above 1024"));
     }
     (3..3 + count as i32)
-        .map(|number| {
-            let descriptor = adopt_descriptor(number).map_err(|error| {
-                CommandError::from(error).context(format!("--preserve-fds: descriptor {number}"))
-            })?;
-            Ok(Passed { number, descriptor })
+        .filter_map(|number| match adopt_descriptor(number) {
+            Ok(descriptor) => Some(Ok(Passed { number, descriptor })),
+            Err(error) if error.errno() == Some(libc::EBADF) => None,
+            Err(error) => {
+                Some(Err(CommandError::from(error).context(format!("--preserve-fds: descriptor {number}"))))
+            }
         })
         .collect()
 }

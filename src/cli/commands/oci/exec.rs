@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Capability, Process as SpecProcess};
 
 use super::Context;
+use super::bundle::drop_absent_labels;
 use super::create::{preserved, send_terminal, write_pid_file};
 use super::relay::{self, Relay};
 use crate::cli::error::{CommandError, Result};
@@ -13,7 +14,7 @@ use crate::cli::exit::ExitStatus;
 use crate::kernel::file;
 use crate::kernel::process::Pid;
 use crate::runtime::instance::Error;
-use crate::runtime::{self, ExecPlan, Io, Streams, UserLookup, seccomp};
+use crate::runtime::{self, ExecPlan, Io, Streams, UserLookup};
 
 /// Arguments of `exec`.
 #[derive(Debug, clap::Args)]
@@ -69,10 +70,8 @@ pub(super) fn exec(context: &mut Context, args: &ExecArgs) -> Result<ExitStatus>
     let record = instances.load(&args.id)?;
     let target = record.open()?.ok_or_else(|| Error::Stopped { id: args.id.clone() })?;
     let spec = instances.spec(&args.id)?;
-    let mut process = process(args, spec.process().clone())?;
-    process.keep_groups = runtime::keeps_groups(spec.annotations().iter().flatten());
-    let filter = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
-    process.seccomp = filter.map(seccomp::compile_spec).transpose()?;
+    let mut process = process(context, args, spec.process().clone())?;
+    runtime::complete_process(&mut process, &spec)?;
     let streams = if process.terminal {
         Streams::Terminal { size: process.console_size.or_else(relay::terminal_size) }
     } else {
@@ -85,7 +84,10 @@ pub(super) fn exec(context: &mut Context, args: &ExecArgs) -> Result<ExitStatus>
     let io = Io { streams, extra: preserved(args.preserve_fds)? };
     context.ui.flush()?;
     let relay = Relay::begin()?;
-    let running = runtime::exec(&ExecPlan { target, target_pid, process, restored: false }, io)?;
+    let running = runtime::exec(
+        &ExecPlan { target, target_pid, process, identity: record.identity(), restored: false },
+        io,
+    )?;
     if let (Some(path), Some(master)) = (&args.console_socket, &running.terminal) {
         send_terminal(path, master)?;
     }
@@ -98,7 +100,11 @@ pub(super) fn exec(context: &mut Context, args: &ExecArgs) -> Result<ExitStatus>
 }
 
 /// The process file, or the container's own process with another command.
-fn process(args: &ExecArgs, own: Option<SpecProcess>) -> Result<runtime::plan::Process> {
+fn process(
+    context: &mut Context,
+    args: &ExecArgs,
+    own: Option<SpecProcess>,
+) -> Result<runtime::plan::Process> {
     let mut spec = match &args.process {
         Some(path) => {
             let bytes = file::read_given(path, 64 << 20)?;
@@ -126,6 +132,7 @@ fn process(args: &ExecArgs, own: Option<SpecProcess>) -> Result<runtime::plan::P
         environment.push(entry.clone());
     }
     spec.set_env(Some(environment));
+    drop_absent_labels(context, &mut spec);
     add_capabilities(&mut spec, &args.cap)?;
     let mut process = runtime::process_from_spec(&spec)?;
     process.create_cwd = false;

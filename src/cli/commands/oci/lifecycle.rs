@@ -1,5 +1,7 @@
 //! `start`, `kill`, `delete`, `pause` and `resume`.
 
+use regex::Regex;
+
 use super::Context;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
@@ -32,6 +34,9 @@ pub(super) struct DeleteArgs {
     /// Kill the container if it is running; succeed if there is none
     #[arg(long, short)]
     force: bool,
+    /// The id is a regular expression: delete all containers whose ids it matches
+    #[arg(long)]
+    regex: bool,
     /// Id of the container
     id: String,
 }
@@ -49,9 +54,29 @@ pub(super) fn kill(context: &mut Context, args: &KillArgs) -> Result<ExitStatus>
 }
 
 pub(super) fn delete(context: &mut Context, args: &DeleteArgs) -> Result<ExitStatus> {
-    match context.instances()?.delete(&args.id, args.force) {
-        Err(Error::NotFound { .. }) if args.force => Ok(ExitStatus::SUCCESS),
-        result => Ok(result.map(|()| ExitStatus::SUCCESS)?),
+    let instances = context.instances()?;
+    let ids = if args.regex {
+        let pattern = Regex::new(&args.id).map_err(|error| CommandError::new(format!("--regex: {error}")))?;
+        instances.list()?.into_iter().map(|(id, _)| id).filter(|id| pattern.is_match(id)).collect()
+    } else {
+        vec![args.id.clone()]
+    };
+    let mut result = Ok(ExitStatus::SUCCESS);
+    for id in ids {
+        match instances.delete(&id, args.force) {
+            Ok(warnings) => warn(context, &warnings),
+            Err(Error::NotFound { .. }) if args.force => {}
+            // The others go all the same.
+            Err(error) => result = result.and(Err(error.into())),
+        }
+    }
+    result
+}
+
+/// Tells what went wrong once a container was gone.
+pub(super) fn warn(context: &mut Context, warnings: &[String]) {
+    for warning in warnings {
+        context.ui.warn(warning);
     }
 }
 

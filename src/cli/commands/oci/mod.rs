@@ -6,6 +6,7 @@
 //! Options stand before or after the id. Called as `rbox-oci`, the word `oci`
 //! is left out, for engines that take only the path of a runtime.
 
+mod bundle;
 mod create;
 mod exec;
 mod info;
@@ -157,11 +158,18 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     };
     let mut context =
         Context { ui: Ui::new("rbox".to_owned()), instances: None, root: cli.globals.root.clone() };
+    let mut log = match log::open(&cli.globals) {
+        Ok(log) => log,
+        Err(error) => {
+            context.ui.error(&error);
+            return ExitCode::from(1);
+        }
+    };
     let result = run(&mut context, &cli).and_then(|status| context.ui.flush().map(|()| status));
     match result {
         Ok(status) => status.into(),
         Err(error) => {
-            log::write(&cli.globals, &error);
+            log::write(&cli.globals, log.as_mut(), &error);
             context.ui.error(&error);
             ExitCode::from(1)
         }

@@ -351,7 +351,8 @@ impl Container for Keeper {
             self.record = record;
         }
         let (hooks, identity) = std::mem::take(&mut self.post_stop);
-        run_post_stop(&hooks, &identity);
+        // There is nobody left to tell.
+        let _ = run_post_stop(&hooks, &identity);
         self.fuse = FuseMounts::default();
         let Some(mut state) = self.state.take() else { return Next::End(code) };
         let finished = Time::now();

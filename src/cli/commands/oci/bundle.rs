@@ -1,0 +1,89 @@
+//! What a bundle's spec means on this machine and for this caller, before it becomes a plan.
+
+use std::path::Path;
+
+use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process as SpecProcess, Spec};
+use rustix::process::geteuid;
+
+use super::Context;
+use crate::cli::error::{CommandError, Result};
+use crate::config::Env;
+use crate::kernel::file;
+use crate::runtime::{self, plan};
+use crate::userns;
+
+/// The largest spec that is read.
+const MAX_SPEC: u64 = 64 << 20;
+
+/// Reads a spec; also as it is written.
+pub(super) fn read(context: &mut Context, config: &Path) -> Result<(Spec, Vec<u8>)> {
+    let bytes = file::read_limited(config, MAX_SPEC)?;
+    let mut spec: Spec = serde_json::from_slice(&bytes)
+        .map_err(|error| CommandError::new(format!("{}: {error}", config.display())))?;
+    if let Some(process) = spec.process_mut() {
+        drop_absent_labels(context, process);
+    }
+    let selinux = Path::new(SELINUX).exists();
+    if let Some(linux) = spec.linux_mut()
+        && !selinux
+        && linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())
+    {
+        context.ui.warn("this machine has no SELinux: linux.mountLabel has no effect");
+        linux.set_mount_label(None);
+    }
+    add_maps(&mut spec);
+    Ok((spec, bytes))
+}
+
+const SELINUX: &str = "/sys/fs/selinux";
+const APP_ARMOR: &str = "/sys/module/apparmor/parameters/enabled";
+
+/// Labels of security modules that this kernel does not run confine nothing, whoever sets them: engines write them by
+/// default, so they are no error.
+pub(super) fn drop_absent_labels(context: &mut Context, process: &mut SpecProcess) {
+    let asked = |label: &Option<String>| label.as_deref().is_some_and(|label| !label.is_empty());
+    let app_armor = std::fs::read(APP_ARMOR).is_ok_and(|text| text.starts_with(b"Y"));
+    if asked(process.apparmor_profile()) && !app_armor {
+        context.ui.warn("this machine has no AppArmor: process.apparmorProfile has no effect");
+        process.set_apparmor_profile(None);
+    }
+    if asked(process.selinux_label()) && !Path::new(SELINUX).exists() {
+        context.ui.warn("this machine has no SELinux: process.selinuxLabel has no effect");
+        process.set_selinux_label(None);
+    }
+}
+
+/// A user namespace without maps gets the user's own.
+fn add_maps(spec: &mut Spec) {
+    let is_new = |namespace: &LinuxNamespace| {
+        namespace.typ() == LinuxNamespaceType::User
+            && namespace.path().as_ref().is_none_or(|path| path.as_os_str().is_empty())
+    };
+    if let Some(linux) = spec.linux_mut()
+        && linux.namespaces().iter().flatten().any(is_new)
+        && linux.uid_mappings().as_ref().is_none_or(Vec::is_empty)
+        && linux.gid_mappings().as_ref().is_none_or(Vec::is_empty)
+        && !geteuid().is_root()
+    {
+        let maps = userns::user_maps(&Env::capture()).maps;
+        linux
+            .set_uid_mappings(Some(runtime::id_mappings(&maps.uid)))
+            .set_gid_mappings(Some(runtime::id_mappings(&maps.gid)));
+    }
+}
+
+/// Passes on sockets that systemd opened: the program is told of them as it is used to, as process 1. Returns how many
+/// there are.
+pub(super) fn activation(process: &mut plan::Process) -> Result<u32> {
+    let env = Env::capture();
+    let Some(text) = env.text("LISTEN_FDS").filter(|text| !text.is_empty()) else { return Ok(0) };
+    let bad = |_| CommandError::new(format!("LISTEN_FDS is `{}` and no number", text.escape_debug()));
+    let count: u32 = text.parse().map_err(bad)?;
+    let names = env.text("LISTEN_FDNAMES").map(|names| ("LISTEN_FDNAMES", names));
+    for (name, value) in [("LISTEN_FDS", text), ("LISTEN_PID", "1")].into_iter().chain(names) {
+        if process.variable(name).is_none() {
+            process.environment.push(format!("{name}={value}"));
+        }
+    }
+    Ok(count)
+}
