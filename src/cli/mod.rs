@@ -50,6 +50,7 @@
 //!   `.with_status_of(ExitStatus::of_removal)` for the codes of `rm` and `rmi`.
 //! - Output only by [`ui::Ui`]: `ui.data(line)?` for stdout, `ui.status`, `ui.warn`.
 
+pub mod apart;
 pub mod args;
 pub mod commands;
 pub mod compat;

@@ -38,6 +38,12 @@ pub enum Error {
         /// Its owner.
         id: String,
     },
+    /// The id belongs to another container.
+    #[error("container ID {id} is already in use: container already exists")]
+    IdInUse {
+        /// The id.
+        id: String,
+    },
     /// The verb does not fit the state.
     #[error("{what}: container state improper")]
     WrongState {
@@ -173,6 +179,10 @@ impl Error {
                 Some(format!("`rbox rm --force {id}` removes it and all that runs of it"))
             }
             Self::Devices { source } => source.hint(),
+            Self::IdInUse { .. } => Some(
+                "`rbox container restore --name NAME` gives the restored container an ID of its own"
+                    .to_owned(),
+            ),
             Self::Config(error) => error.hint(),
             _ => None,
         }
@@ -183,9 +193,10 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } | Self::UnknownHostUser { .. } => ErrorKind::NotFound,
-            Self::NameInUse { .. } | Self::WrongState { .. } | Self::HasDependents { .. } => {
-                ErrorKind::Conflict
-            }
+            Self::NameInUse { .. }
+            | Self::IdInUse { .. }
+            | Self::WrongState { .. }
+            | Self::HasDependents { .. } => ErrorKind::Conflict,
             Self::Ambiguous { .. }
             | Self::BadName { .. }
             | Self::Invalid { .. }

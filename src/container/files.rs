@@ -273,7 +273,7 @@ pub(super) fn is_mount_point(path: &Path) -> Result<bool> {
     Ok(device(path)?.is_some_and(|own| Some(own) != above))
 }
 
-fn refuse_fuse(store: &Store, record: &Record) -> Result<()> {
+pub(super) fn refuse_fuse(store: &Store, record: &Record) -> Result<()> {
     if record.root.directory.is_none() && store.driver()?.driver == Driver::FuseOverlay {
         let what = "files of a container that does not run, where fuse-overlayfs mounts its root".to_owned();
         return Err(Error::Unsupported { what });

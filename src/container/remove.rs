@@ -4,11 +4,12 @@
 //! free), and emptied afterwards. What a dead process leaves in `tmp/` is removed by the next
 //! writer of the store. The files belong to the container's ids: the caller is in the user's namespace.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reserve::{make_dir, remove_dir};
-use super::stop::StopRequest;
+use super::stop::{Asked, StopRequest};
 use super::{ContainerId, Containers, Error, Record, Result, State, Status};
 use crate::kernel;
 use crate::kernel::file::Flock;
@@ -33,7 +34,23 @@ impl Containers {
     /// # Errors
     /// When it runs and `force` is not set, when others depend on it, or when files cannot be removed.
     pub fn remove(&self, record: &Record, options: RemoveOptions) -> Result<()> {
-        let Some((_lock, state)) = self.lock_ended(record, options)? else { return Ok(()) };
+        self.remove_asked(record, options, None)
+    }
+
+    /// Asks a container to end that is going to be removed by force; [`Self::remove_asked`] follows.
+    ///
+    /// # Errors
+    /// When it cannot be signalled, which its removal deals with.
+    pub fn ask_to_end(&self, record: &Record, options: RemoveOptions) -> Result<Asked> {
+        self.ask_to_stop(record, StopRequest { timeout: options.timeout, by_user: true, keep: false })
+    }
+
+    /// Removes a container that may have been asked to end already.
+    ///
+    /// # Errors
+    /// As [`Self::remove`].
+    pub fn remove_asked(&self, record: &Record, options: RemoveOptions, asked: Option<Asked>) -> Result<()> {
+        let Some((_lock, state)) = self.lock_ended(record, options, asked)? else { return Ok(()) };
         let trash = self.detach_files(record)?;
         self.events.emit(&[record.removal_event(&state)]);
         remove_dir(&trash)?;
@@ -44,7 +61,12 @@ impl Containers {
     }
 
     /// Locks a container that is not running, after stopping it if that is wished; nothing if it is gone.
-    fn lock_ended(&self, record: &Record, options: RemoveOptions) -> Result<Option<(Flock, State)>> {
+    fn lock_ended(
+        &self,
+        record: &Record,
+        options: RemoveOptions,
+        mut asked: Option<Asked>,
+    ) -> Result<Option<(Flock, State)>> {
         let mut attempts = if options.force { STOP_ATTEMPTS } else { 0 };
         loop {
             // One that is only made has nothing to lose.
@@ -61,8 +83,8 @@ impl Containers {
                 }
             };
             if (options.force || made) && self.state(&record.id).is_ok() {
-                let request = StopRequest { timeout: options.timeout, by_user: true, keep: false };
-                match self.stop(record, request) {
+                let asked = asked.take().map_or_else(|| self.ask_to_end(record, options), Ok);
+                match asked.and_then(|asked| self.finish_stop(record, asked)) {
                     // How it ended does not matter any more.
                     Err(Error::MonitorGone { .. }) => {}
                     stopped => drop(stopped?),
@@ -122,6 +144,21 @@ impl Containers {
             }
         }
         Ok(trash)
+    }
+
+    /// The containers that others depend on.
+    ///
+    /// # Errors
+    /// When the table cannot be read.
+    pub fn needed(&self) -> Result<HashSet<ContainerId>> {
+        let mut needed = HashSet::new();
+        for id in self.ids()? {
+            // A damaged record must not block the others.
+            if let Ok(Some(record)) = self.record(&id) {
+                needed.extend(record.dependencies);
+            }
+        }
+        Ok(needed)
     }
 
     /// The containers that use namespaces or volumes of `id`.

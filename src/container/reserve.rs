@@ -47,7 +47,37 @@ impl Containers {
         if let Some(name) = name {
             check_name(name)?;
         }
-        let (id, dir, lock) = self.new_dir()?;
+        let place = self.new_dir()?;
+        self.reserve_at(place, name)
+    }
+
+    /// Reserves `id`, which a container had that was written to an archive.
+    ///
+    /// # Errors
+    /// As [`Self::reserve`], or when there is such a container.
+    pub fn reserve_again(&self, id: &ContainerId, name: Option<&str>) -> Result<Reservation> {
+        if let Some(name) = name {
+            check_name(name)?;
+        }
+        let dir = self.dir(id);
+        if let Some(table) = dir.parent() {
+            make_dir(table)?;
+        }
+        match DirBuilder::new().mode(0o700).create(&dir) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(Error::IdInUse { id: id.to_string() });
+            }
+            made => made.map_err(|e| kernel::Error::path("mkdir", &dir, e))?,
+        }
+        let lock = Flock::exclusive_existing(&dir)?;
+        self.reserve_at((id.clone(), dir, lock), name)
+    }
+
+    fn reserve_at(
+        &self,
+        (id, dir, lock): (ContainerId, PathBuf, Flock),
+        name: Option<&str>,
+    ) -> Result<Reservation> {
         let mut reservation =
             Reservation { id, name: String::new(), dir, containers: self.clone(), lock: Some(lock) };
         match name {

@@ -59,6 +59,19 @@ impl Run {
     }
 }
 
+/// A stop that was asked for. Many containers take their time side by side if all are asked before the first is waited for.
+#[derive(Debug)]
+pub struct Asked {
+    state: State,
+    /// What runs, if anything.
+    stored: Option<Stored>,
+    grace: Duration,
+    /// When its time is over.
+    deadline: Instant,
+    /// The stop signal was sent.
+    signalled: bool,
+}
+
 /// How long a monitor may take to write down an exit before it is taken for stuck.
 const MONITOR_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -68,6 +81,15 @@ impl Containers {
     /// # Errors
     /// When it cannot be signalled or does not end.
     pub fn stop(&self, record: &Record, request: StopRequest) -> Result<Stopped> {
+        let asked = self.ask_to_stop(record, request)?;
+        self.finish_stop(record, asked)
+    }
+
+    /// Asks a container to end; [`Self::finish_stop`] follows.
+    ///
+    /// # Errors
+    /// When it cannot be signalled.
+    pub fn ask_to_stop(&self, record: &Record, request: StopRequest) -> Result<Asked> {
         // One that cannot be read must not pass for one that is not running: its end would be waited for.
         let mut state = self.state(&record.id)?;
         if request.by_user && state.stored.is_some() {
@@ -75,38 +97,70 @@ impl Containers {
             self.mark_stopped(record, request.keep)?;
             state = self.settle(record, state)?;
         }
-        let Some((stored, pidfd)) = self.open_init(&state)? else {
-            self.await_exit(record, Some(Run::of(&state)))?;
-            return Ok(Stopped::Already);
-        };
-        let watched = stored.monitor.is_alive();
         let lifecycle = &record.lifecycle;
         let grace = match state.status {
             // It has no program yet that could end in order.
             Status::Initialized => Duration::ZERO,
             _ => request.timeout.unwrap_or(Duration::from_secs(lifecycle.stop_timeout.into())),
         };
-        let was_paused = state.status == Status::Paused;
-        let mut outcome = Stopped::Gently;
-        let ended = !grace.is_zero() && reaches(&stored, send(&pidfd, lifecycle.stop_signal))? && {
-            if was_paused {
-                // A frozen process cannot take the signal.
-                cgroup::freeze(&stored.cgroup, false)?;
+        let mut signalled = false;
+        let opened = self.open_init(&state)?;
+        if let Some((stored, pidfd)) = &opened {
+            if grace.is_zero() {
+                self.kill_all(stored, pidfd)?;
+            } else {
+                signalled = reaches(stored, send(pidfd, lifecycle.stop_signal))?;
+                if signalled && state.status == Status::Paused {
+                    // A frozen process cannot take the signal.
+                    cgroup::freeze(&stored.cgroup, false)?;
+                }
             }
-            poll::readable(pidfd.as_fd(), Some(grace))?
-        };
-        if !ended {
-            if !grace.is_zero() && lifecycle.stop_signal != libc::SIGKILL {
-                outcome = Stopped::Killed { signal: signal::name(lifecycle.stop_signal), after: grace };
-            }
-            self.kill_all(&stored, &pidfd)?;
         }
+        // The descriptor is not kept: there may be more containers than a process may have files.
+        let stored = opened.map(|(stored, _)| stored);
+        Ok(Asked { state, stored, grace, deadline: Instant::now() + grace, signalled })
+    }
+
+    /// Kills a container that was asked to end, once its time is over, and returns when its exit is written down.
+    ///
+    /// # Errors
+    /// When it cannot be signalled or does not end.
+    pub fn finish_stop(&self, record: &Record, asked: Asked) -> Result<Stopped> {
+        let Asked { state, stored, grace, deadline, signalled } = asked;
+        let Some(stored) = stored else {
+            self.await_exit(record, Some(Run::of(&state)))?;
+            return Ok(Stopped::Already);
+        };
+        let stop_signal = record.lifecycle.stop_signal;
+        let mut outcome = Stopped::Gently;
+        if let Some(pidfd) = stored.init.open()? {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let ended = signalled && poll::readable(pidfd.as_fd(), Some(left))?;
+            if !ended {
+                if !grace.is_zero() && stop_signal != libc::SIGKILL {
+                    outcome = Stopped::Killed { signal: signal::name(stop_signal), after: grace };
+                }
+                self.kill_all(&stored, &pidfd)?;
+            }
+        }
+        // Where the container had ended before, its monitor tells the rest.
+        let watched = stored.monitor.is_alive() || self.has_written_exit(record, &stored);
         self.await_exit(record, Some(Run::of(&state)))?;
         self.tell(record, "stop");
         if !watched {
             return Err(Error::MonitorGone { id: record.id.to_string() });
         }
         Ok(outcome)
+    }
+
+    /// Whether a run has ended in order, or the container is gone with it.
+    fn has_written_exit(&self, record: &Record, run: &Stored) -> bool {
+        match self.state(&record.id) {
+            Ok(state) => state.stored.is_none_or(|now| {
+                now.init != run.init || now.phase == Phase::Exited && now.exit_code.is_some()
+            }),
+            Err(_) => !self.dir(&record.id).exists(),
+        }
     }
 
     /// Waits while the container is between two runs. Its monitor is told that there is a mark; one that had looked
@@ -140,11 +194,11 @@ impl Containers {
         Ok(())
     }
 
-    /// Sends a signal to the first process.
+    /// Sends a signal to the first process. SIGKILL ends the container; [`Self::await_kill`] waits for that.
     ///
     /// # Errors
     /// When the container does not run.
-    pub fn kill(&self, record: &Record, number: i32) -> Result<()> {
+    pub fn kill(&self, record: &Record, number: i32) -> Result<Option<Run>> {
         let state = self.state(&record.id)?;
         let opened = self.open_init(&state)?;
         let Some((stored, pidfd)) = opened.filter(|_| state.status != Status::Initialized) else {
@@ -165,12 +219,22 @@ impl Containers {
         if number != libc::SIGKILL {
             send(&pidfd, number)?;
             self.tell(record, "kill");
-            return Ok(());
+            return Ok(None);
         }
         self.kill_all(&stored, &pidfd)?;
         self.tell(record, "kill");
-        self.await_exit(record, Some(Run::of(&state)))?;
-        Ok(())
+        Ok(Some(Run::of(&state)))
+    }
+
+    /// Waits until the exit of a killed run is written down.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn await_kill(&self, record: &Record, run: Option<Run>) -> Result<()> {
+        match run {
+            Some(run) => self.await_exit(record, Some(run)).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Notes that a user asked for the end.

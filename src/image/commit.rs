@@ -2,6 +2,8 @@
 //!
 //! Fields of the old config that are not known here stay as they are. The same input gives the same bytes.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::config::{HistoryEntry, ImageConfig, RunConfig};
@@ -30,6 +32,8 @@ pub struct CommitRequest<'a> {
     pub docker: bool,
     /// Operating system, architecture and variant, where there is no base.
     pub platform: (String, String, Option<String>),
+    /// Annotations of the manifest.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// Writes the documents of the image and its record.
@@ -74,7 +78,7 @@ pub fn commit(store: &Store, request: CommitRequest<'_>) -> Result<ImageRecord> 
         variant: config.variant.clone(),
         labels: config.config.labels.clone(),
         list: false,
-        sources: std::collections::BTreeMap::new(),
+        sources: BTreeMap::new(),
     };
     Ok(store.put_image(record, &bytes)?)
 }
@@ -167,11 +171,14 @@ fn manifest(
         true => (media_type::DOCKER_MANIFEST, media_type::DOCKER_CONFIG),
         false => (media_type::OCI_MANIFEST, media_type::OCI_CONFIG),
     };
-    let document = json!({
+    let mut document = json!({
         "schemaVersion": 2,
         "mediaType": kind,
         "config": { "mediaType": config_type, "digest": ImageId::of(config).digest(), "size": config.len() },
         "layers": layers,
     });
+    if !request.annotations.is_empty() {
+        document["annotations"] = json!(request.annotations);
+    }
     Ok(Some(serde_json::to_vec(&document).expect("a document of text and numbers")))
 }

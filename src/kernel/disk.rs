@@ -86,6 +86,12 @@ pub fn tree(top: &Path) -> u64 {
     usage.bytes
 }
 
+/// Bytes that the user may still write to the file system of `path`.
+pub fn free(path: &Path) -> super::Result<u64> {
+    let space = rustix::fs::statvfs(path).map_err(|errno| super::Error::path("statvfs", path, errno))?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 /// What a directory takes without the directories in it.
 #[must_use]
 pub fn flat(dir: &Path) -> u64 {

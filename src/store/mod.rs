@@ -47,7 +47,7 @@ pub use open::Store;
 pub use probe::{Driver, DriverInfo, DriverOptions};
 pub use record::{ImageId, ImageLayer, ImageRecord, LayerRecord, TagRecord};
 pub use root::{RootAttributes, RootMount};
-pub use session::{abandoned_staging, reclaim_staging};
+pub use session::{Staging, abandoned_staging, reclaim_staging};
 pub use table::{ImageGuard, Removed};
 pub use usage::{Object, Usage};
 pub use use_time::record_use;

@@ -330,7 +330,7 @@ pub(super) fn failed(call: &'static str, path: &[u8], source: impl Into<std::io:
     Error::Kernel { action: READ_TREE, source: kernel::Error::path(call, path, source) }
 }
 
-fn output(path: &[u8], source: std::io::Error) -> Error {
+pub(crate) fn output(path: &[u8], source: std::io::Error) -> Error {
     let path = PathBuf::from(OsStr::from_bytes(path));
     Error::Kernel { action: "write the archive", source: kernel::Error::path("write", path, source) }
 }

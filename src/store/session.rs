@@ -126,6 +126,26 @@ impl Drop for Session {
     }
 }
 
+/// A directory for what is not in its place yet; removed with all that is in it when dropped.
+#[derive(Debug)]
+pub struct Staging {
+    path: PathBuf,
+}
+
+impl Staging {
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Staging {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
 /// The lock of the tables: held for the moments in which records change or objects are pinned (shared).
 #[derive(Debug)]
 pub(super) struct TableLock {
@@ -133,6 +153,14 @@ pub(super) struct TableLock {
 }
 
 impl Store {
+    /// Makes a directory for something that is being made, on the file system of the store.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn staging(&self, what: &str) -> Result<Staging> {
+        Ok(Staging { path: self.session()?.stage(what)? })
+    }
+
     /// Keeps garbage collection out while something is pinned.
     pub(super) fn table_shared(&self) -> Result<TableLock> {
         let lock = Flock::shared(&self.data().join("locks/table"));

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::support::env::wait_until;
 use super::support::image::busybox_archive;
 use super::support::{Outcome, TestEnv};
 
@@ -280,4 +281,69 @@ fn f35_the_log_of_events_keeps_to_its_limit() {
     let used: u64 =
         walk(&env.run_dir()).iter().map(|path| fs::metadata(path).map_or(0, |file| file.len())).sum();
     assert!(used < 10 << 20, "{used} bytes in the run folder");
+}
+
+/// Each ignores the stop signal, and notes that it came.
+fn start_stubborn(env: &TestEnv, names: &[&str]) {
+    let script = "trap 'echo asked' TERM; echo ready; while :; do sleep 0.1; done";
+    for name in names {
+        env.ok(["run", "-d", "--replace", "--name", name, "--network=none", IMAGE, "sh", "-c", script]);
+    }
+    for name in names {
+        wait_until("a container that ignores its stop signal", || env.ok(["logs", name]).contains("ready"));
+    }
+}
+
+#[test]
+fn containers_take_their_time_to_end_side_by_side() {
+    let env = loaded("sidebyside");
+    let names = ["c3", "c1", "c7", "c2", "c6", "c4", "c8", "c5"];
+    let shown = names.join("\n");
+    // One after the other they would take four times as long as the limit.
+    let within = |args: &[&str]| {
+        let begin = Instant::now();
+        let outcome = env.run(args);
+        assert!(begin.elapsed() < Duration::from_secs(8), "{args:?} took {:?}", begin.elapsed());
+        outcome
+    };
+    start_stubborn(&env, &names);
+    let outcome = within(&[&["stop", "-t", "4"][..], &names].concat());
+    assert_eq!((outcome.code, outcome.stdout.trim_end()), (0, shown.as_str()), "{outcome:#?}");
+    assert_eq!(outcome.stderr.matches("resorting to SIGKILL").count(), names.len(), "{outcome:#?}");
+    for name in names {
+        assert_eq!(env.ok(["logs", name]).matches("asked").count(), 1, "{name} was asked once");
+        assert_eq!(
+            env.ok(["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", name]),
+            "exited 137"
+        );
+    }
+    start_stubborn(&env, &names);
+    env.ok(["pause", "c2"]);
+    let outcome = within(&[&["rm", "-f", "-t", "4", "nosuch"][..], &names].concat());
+    assert_eq!((outcome.code, outcome.stdout.trim_end()), (0, shown.as_str()), "{outcome:#?}");
+    start_stubborn(&env, &names);
+    let outcome = within(&["rm", "-fa", "-t", "4"]);
+    assert_eq!((outcome.code, outcome.stdout.lines().count()), (0, names.len()), "{outcome:#?}");
+    assert_eq!(env.ok(["ps", "-aq"]), "");
+    assert!(env.leaks().is_empty(), "{:?}", env.leaks());
+}
+
+#[test]
+fn what_may_not_be_removed_is_not_stopped_with_the_others() {
+    let env = loaded("notstopped");
+    start_stubborn(&env, &["base", "other"]);
+    env.ok(["run", "-d", "--name", "user", "--network=container:base", IMAGE, "sleep", "1000"]);
+    let outcome = env.run(["rm", "-f", "-t", "1", "base", "other"]);
+    assert_eq!((outcome.code, outcome.stdout.trim_end()), (125, "other"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("has dependent containers"), "{outcome:#?}");
+    assert_eq!(env.ok(["inspect", "--format", "{{.State.Status}}", "base"]), "running");
+    assert!(!env.ok(["logs", "base"]).contains("asked"));
+    // The codes of `kill` and its order with some that do not run.
+    env.ok(["create", "--name", "made", "--network=none", IMAGE, "true"]);
+    let outcome = env.run(["kill", "user", "made", "base"]);
+    assert_eq!((outcome.code, outcome.stdout.trim_end()), (125, "user\nbase"), "{outcome:#?}");
+    assert!(outcome.stderr.contains("can only kill running containers"), "{outcome:#?}");
+    assert_eq!(env.ok(["ps", "-q"]), "");
+    assert_eq!(env.ok(["kill", "--all"]), "");
+    env.ok(["rm", "--all", "--force"]);
 }

@@ -138,6 +138,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         },
         docker,
         platform: Default::default(),
+        annotations: Default::default(),
     };
     let image = commit(store, request)?;
     tell(ui, &image);

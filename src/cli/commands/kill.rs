@@ -1,12 +1,13 @@
 //! `rbox kill`.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 
 use crate::cli::args::containers::{Named, for_each};
 use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
-use crate::container::Error;
+use crate::container::{Error, Record};
 use crate::engine::Engine;
 use crate::kernel::signal;
 
@@ -50,9 +51,15 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
     named.check()?;
     let containers = engine.containers()?;
     let selected = named.find(&containers)?;
-    for_each(ui, selected, |_, record| match containers.kill(record, number) {
-        Err(Error::WrongState { .. }) if args.all => Ok(false),
-        result => result.map(|()| true),
+    // All of them first, so that they end side by side.
+    let send = |record: &Record| containers.kill(record, number);
+    let mut sent: VecDeque<_> = selected.iter().filter_map(|each| each.record.as_ref().map(send)).collect();
+    for_each(ui, selected, |_, record| {
+        let sent = sent.pop_front().unwrap_or_else(|| send(record));
+        match sent {
+            Err(Error::WrongState { .. }) if args.all => Ok(false),
+            result => containers.await_kill(record, result?).map(|()| true),
+        }
     })
 }
 

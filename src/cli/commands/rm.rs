@@ -1,5 +1,6 @@
 //! `rbox rm`.
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
 use super::stop::seconds;
@@ -7,7 +8,9 @@ use crate::cli::args::containers::{Named, report_earlier};
 use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
+use crate::container::list::Selected;
 use crate::container::remove::RemoveOptions;
+use crate::container::stop::Asked;
 use crate::container::{ContainerId, Containers, Error, Record};
 use crate::engine::Engine;
 
@@ -79,7 +82,9 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
         options: RemoveOptions { force: args.force, timeout: args.time.map(seconds), volumes: args.volumes },
         depend: args.depend || args.all,
         done: Vec::new(),
+        asked: HashMap::new(),
     };
+    removal.ask(&selected)?;
     let mut last = None;
     let mut status = ExitStatus::SUCCESS;
     for (id, given) in damaged {
@@ -159,9 +164,28 @@ struct Removal<'a> {
     options: RemoveOptions,
     depend: bool,
     done: Vec<String>,
+    /// Those that were asked to end.
+    asked: HashMap<ContainerId, Asked>,
 }
 
 impl Removal<'_> {
+    /// Asks all that are going to be removed to end, so that they take their time side by side.
+    fn ask(&mut self, selected: &[Selected]) -> Result<(), Error> {
+        let records: Vec<&Record> = selected.iter().filter_map(|each| each.record.as_ref()).collect();
+        if !self.options.force || records.len() < 2 {
+            return Ok(());
+        }
+        // What others depend on may stay.
+        let needed = if self.depend { HashSet::new() } else { self.containers.needed()? };
+        for record in records.into_iter().filter(|record| !needed.contains(&record.id)) {
+            // What cannot be asked is dealt with when its turn comes.
+            if let Ok(asked) = self.containers.ask_to_end(record, self.options) {
+                self.asked.insert(record.id.clone(), asked);
+            }
+        }
+        Ok(())
+    }
+
     /// Removes a container; with `--depend` those first that depend on it.
     fn remove(&mut self, record: &Record, given: &str) -> Result<(), Error> {
         let dependents = self.containers.dependents(&record.id)?;
@@ -176,7 +200,8 @@ impl Removal<'_> {
             // It depended on another one of the list.
             return Ok(());
         }
-        self.containers.remove(record, self.options)?;
+        let asked = self.asked.remove(&record.id);
+        self.containers.remove_asked(record, self.options, asked)?;
         self.done.push(given.to_owned());
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! `rbox stop`.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use crate::cli::args::containers::{Named, for_each};
 use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
+use crate::container::Record;
 use crate::container::stop::{StopRequest, Stopped};
 use crate::engine::Engine;
 
@@ -60,8 +62,14 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
     let containers = engine.containers()?;
     let request = StopRequest { timeout: args.time.map(seconds), by_user: true, keep: false };
     let selected = named.find(&containers)?;
+    // All of them first, so that they take their time side by side.
+    let ask = |record: &Record| containers.ask_to_stop(record, request);
+    let mut asked: VecDeque<_> = selected.iter().filter_map(|each| each.record.as_ref().map(ask)).collect();
     for_each(ui, selected, |ui, record| {
-        let stopped = containers.stop(record, request)?;
+        let stopped = match asked.pop_front() {
+            Some(asked) => containers.finish_stop(record, asked?)?,
+            None => containers.stop(record, request)?,
+        };
         warn_if_killed(ui, &record.name, &stopped);
         Ok(!args.all || stopped != Stopped::Already)
     })

@@ -80,7 +80,11 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     let (cgroup, resources) = super::cgroup::resolve(engine, &request)?;
 
     let runtime = super::runtime::resolve(engine)?;
-    let reservation = containers.reserve(request.identity.name.as_deref())?;
+    let name = request.identity.name.as_deref();
+    let reservation = match &request.identity.id {
+        Some(id) => containers.reserve_again(id, name)?,
+        None => containers.reserve(name)?,
+    };
     let mut host = host::facts(&store, &request, config)?;
     host.resources = resources;
     host.joined_host_name = joined.host_name.clone();

@@ -14,6 +14,7 @@ use super::Resources;
 use super::extras::Extras;
 use super::profile::SecurityProfile;
 use crate::config::subid::PasswdEntry;
+use crate::container::ContainerId;
 use crate::container::health::Health;
 use crate::kernel::idmap::IdMaps;
 use crate::network;
@@ -146,6 +147,9 @@ pub struct CreateRequest {
 pub struct Identity {
     /// `--name`; a random one if absent.
     pub name: Option<String>,
+    /// The id that it had when it was written to an archive; a random one if absent.
+    #[serde(skip)]
+    pub id: Option<ContainerId>,
     /// `--replace`: an existing container of that name is removed first.
     pub replace: bool,
     /// `--label`, `--label-file`

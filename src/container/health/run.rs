@@ -162,11 +162,13 @@ impl Containers {
         }
         match health.on_failure {
             OnFailure::None => Ok(()),
-            OnFailure::Kill => match self.kill(record, libc::SIGKILL) {
-                // Ended by itself.
-                Err(Error::WrongState { .. }) => Ok(()),
-                killed => killed,
-            },
+            OnFailure::Kill => {
+                match self.kill(record, libc::SIGKILL).and_then(|run| self.await_kill(record, run)) {
+                    // Ended by itself.
+                    Err(Error::WrongState { .. }) => Ok(()),
+                    killed => killed,
+                }
+            }
             OnFailure::Restart => self.stop(record, again).map(drop),
             OnFailure::Stop => {
                 self.stop(record, StopRequest { by_user: true, keep: false, ..again }).map(drop)

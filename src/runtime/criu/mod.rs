@@ -34,7 +34,7 @@ use crate::kernel;
 use wire::Message;
 
 pub use dump::{Dump, dump};
-pub use probe::missing;
+pub use probe::{missing, version};
 pub use restore::{Restore, is_checkpoint, restore};
 pub use stats::{Statistics, of_dump, of_restore};
 

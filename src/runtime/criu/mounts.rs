@@ -111,15 +111,47 @@ pub(super) fn prepare(plan: &Plan, paths: &[PathBuf], place: &Path, owner: (u32,
     let own = context.mount(mount::NO_SUID)?;
     mount::attach(&own, RootDir::open(place)?.open_path("")?)?;
     let place = RootDir::from_fd(own, place);
-    let root = stage::mount_root(&plan.root)?;
-    let read_only = if plan.root_read_only { mount::READ_ONLY } else { 0 };
-    mount::set_attributes(&root, false, Attributes::setting(mount::NO_DEV | read_only))?;
-    attach(&place, "root", &root)?;
+    let tree = stage::mount_root(&plan.root)?;
+    attach(&place, "root", &tree)?;
+    let root = RootDir::from_fd(tree, "/");
+    for mount in plan.mounts.iter().filter(|mount| is_own(mount)) {
+        make_target(plan, &root, &mount.destination, true, owner)?;
+    }
     for (number, path) in paths.iter().enumerate() {
         let tree = source(plan, path, owner, &place)?;
+        make_target(plan, &root, path, stage::is_dir(&tree)?, owner)?;
         attach(&place, &format!("m{number}"), &tree)?;
     }
+    let read_only = if plan.root_read_only { mount::READ_ONLY } else { 0 };
+    mount::set_attributes(root.as_fd(), false, Attributes::setting(mount::NO_DEV | read_only))?;
     rustix::process::chdir("/").map_err(|errno| kernel::Error::path("chdir", "/", errno).into())
+}
+
+/// Makes what a mount at `path` needs in the root file system, if that is one without what the container had written.
+fn make_target(plan: &Plan, root: &RootDir, path: &Path, is_dir: bool, owner: (u32, u32)) -> Result<()> {
+    let covers = |mount: &Mount| {
+        path != mount.destination
+            && mount.destination != Path::new("/")
+            && path.starts_with(&mount.destination)
+    };
+    if plan.mounts.iter().any(covers) {
+        return Ok(());
+    }
+    let inside = path.strip_prefix("/").unwrap_or(path);
+    let mut prefixes: Vec<&Path> = inside.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
+    prefixes.reverse();
+    for prefix in prefixes {
+        if root.exists(prefix)? {
+            continue;
+        }
+        if prefix == inside && !is_dir {
+            root.create_file(prefix, Mode::from_raw_mode(0o644))?;
+        } else {
+            root.create_dir_all(prefix, Mode::from_raw_mode(0o755))?;
+        }
+        root.set_owner(prefix, owner.0, owner.1)?;
+    }
+    Ok(())
 }
 
 fn attach(place: &RootDir, name: &str, tree: &OwnedFd) -> Result<()> {

@@ -40,6 +40,20 @@ pub fn missing(program: Option<&Path>, is_root: bool) -> Option<String> {
     })
 }
 
+/// The version of CRIU as one number, such as 31701 of 3.17.1; empty where it does not tell.
+#[must_use]
+pub fn version(program: &Path) -> String {
+    let Ok(output) = call(program, &["--version"]) else { return String::new() };
+    let text = String::from_utf8_lossy(&output.stdout);
+    let numbers = text.split_whitespace().nth(1).unwrap_or_default().split('.');
+    let mut numbers = numbers.map(|number| number.parse::<u64>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    match next() * 10_000 + next() * 100 + next() {
+        0 => String::new(),
+        number => number.to_string(),
+    }
+}
+
 /// The first thing that CRIU complains about.
 fn failure(program: &Path, arguments: &[&str]) -> Option<String> {
     let output = match call(program, arguments) {

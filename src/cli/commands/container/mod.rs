@@ -1,8 +1,10 @@
 //! `rbox container checkpoint`, `restore`, `cleanup`, `clone`, `exists`, `prune`, `runlabel`: what is only under the noun.
 
+mod archive;
 pub mod checkpoint;
 pub mod cleanup;
 pub mod clone;
+mod import;
 pub mod restore;
 pub mod runlabel;
 

@@ -105,6 +105,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
                 args.arch.unwrap_or(host.architecture),
                 args.variant.or(host.variant),
             ),
+            annotations: Default::default(),
         },
     )?;
     if let Some(name) = name {

@@ -2,6 +2,16 @@
 //!
 //! While CRIU is at work the files are in `checkpoint.new`, and the container has the mark of a stop, so that nobody starts
 //! it again. Whatever fails before its end leaves it running, without either.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `archive` | the layout of archives, and reading them |
+//! | `export` | writing them |
+//! | `adopt` | what a new container gets from one |
+
+mod adopt;
+mod archive;
+mod export;
 
 use std::fs;
 use std::io;
@@ -20,6 +30,10 @@ use crate::kernel;
 use crate::kernel::process::Pid;
 use crate::runtime::criu::{self, Dump, Restore};
 use crate::runtime::{Plan, RootSource};
+
+pub use adopt::Adoption;
+pub use archive::{ANNOTATION, Import};
+pub use export::{Export, ExportRequest};
 
 /// The directory of a whole checkpoint.
 const WHOLE: &str = "checkpoint";
