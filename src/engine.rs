@@ -215,6 +215,7 @@ impl Engine {
             env: self.env(),
             paths: self.paths()?,
             unpack: self.unpack(),
+            policy_file: None,
         })
     }
 

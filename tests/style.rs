@@ -9,6 +9,7 @@
 //! | files and functions have a size limit | they stay readable |
 //! | no `#[allow]`, no variant `Other`, no `util` | each hides a decision |
 //! | every file says what it owns | so that the next reader finds it |
+//! | what an option is set to is read somewhere | no flag that parses and does nothing |
 //! | man pages and completions are the generated ones | they tell the truth |
 //!
 //! The checks read source text without comments and strings; they do not parse Rust.
@@ -65,6 +66,33 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("runtime", "config::ErrorKind"),
     // The engine hands out the table of containers; their verbs take the engine.
     ("engine", "container::Containers"),
+];
+
+/// Options that say what is the case here anyway: file and field, or all of the file.
+const IDLE_OPTIONS: &[(&str, &str)] = &[
+    // docker's own trust: a no-op in podman too.
+    ("src/cli/args/create/identity.rs", "disable_content_trust"),
+    ("src/cli/commands/pull.rs", "disable_content_trust"),
+    ("src/cli/commands/push.rs", "disable_content_trust"),
+    // Signatures of others are never sent along.
+    ("src/cli/commands/push.rs", "remove_signatures"),
+    // Orphans are never given to the runtime.
+    ("src/cli/commands/oci/create.rs", "no_subreaper"),
+    // There are no pods that could be listed, so far.
+    ("src/cli/commands/pod/list.rs", "*"),
+    // Containers of other programs are not in the store.
+    ("src/cli/commands/ps/mod.rs", "external"),
+    ("src/cli/commands/image/prune.rs", "external"),
+    // What is known of a container is always looked up.
+    ("src/cli/commands/ps/mod.rs", "sync"),
+    // A no-op in podman too.
+    ("src/cli/commands/manifest/inspect.rs", "verbose"),
+    // Only errors are written, and those always.
+    ("src/cli/commands/oci/mod.rs", "log_level"),
+    ("src/cli/commands/oci/mod.rs", "debug"),
+    // Addresses cannot be chosen.
+    ("src/cli/commands/container/restore.rs", "ignore_static_ip"),
+    ("src/cli/commands/container/restore.rs", "ignore_static_mac"),
 ];
 
 /// Lines of a file before its tests.
@@ -337,6 +365,67 @@ fn nothing_is_hidden() {
     report("what hides a decision", &wrong);
 }
 
+/// The fields that are options: where each is, its name, and whether others may read it.
+fn options(code: &str) -> Vec<(usize, &str, bool)> {
+    let mut found = Vec::new();
+    for (begin, _) in code.match_indices("#[arg(") {
+        let mut rest = &code[begin..];
+        while rest.starts_with("#[") {
+            let Some(end) = closing(rest) else { break };
+            rest = rest[end..].trim_start();
+        }
+        let public = rest.starts_with("pub");
+        let field = rest.split(':').next().unwrap_or_default().trim_end();
+        let name = field.rsplit(|c: char| c != '_' && !c.is_alphanumeric()).next().unwrap_or_default();
+        found.push((code.len() - rest.len(), name, public));
+    }
+    found
+}
+
+/// Behind the bracket that closes the attribute at the beginning.
+fn closing(attribute: &str) -> Option<usize> {
+    let mut depth = 0;
+    attribute.char_indices().find_map(|(at, c)| {
+        match c {
+            '[' | '(' => depth += 1,
+            ']' | ')' => depth -= 1,
+            _ => return None,
+        }
+        (depth == 0).then_some(at + 1)
+    })
+}
+
+/// Whether the word at `at` is not just the name of a field that is declared or set there.
+fn is_used(code: &str, at: usize, name: &str) -> bool {
+    let before = code[..at].rsplit('\n').next().unwrap_or_default().trim();
+    let after = &code[at + name.len()..];
+    !((before.is_empty() || before.starts_with("pub")) && after.starts_with(':') && !after.starts_with("::"))
+}
+
+#[test]
+fn options_do_something() {
+    let sources = sources();
+    let mut idle = Vec::new();
+    for source in sources.iter().filter(|source| source.module() == "cli") {
+        let folder = source.path.with_extension("");
+        let folder = if folder.ends_with("mod") { folder.parent().expect("a folder") } else { &folder };
+        for (at, name, public) in options(&source.code) {
+            let here = words(&source.code, name).into_iter().any(|at| is_used(&source.code, at, name));
+            let there = |other: &Source| {
+                (public || other.path.starts_with(folder))
+                    && words(&other.code, name).into_iter().any(|at| other.code[..at].ends_with('.'))
+            };
+            let known = |(path, option): &(&str, &str)| {
+                source.path == Path::new(path) && ["*", name].contains(option)
+            };
+            if !here && !sources.iter().any(there) && !IDLE_OPTIONS.iter().any(known) {
+                idle.push(format!("{}: {name}", source.line_of(at)));
+            }
+        }
+    }
+    report("options that nobody reads", &idle);
+}
+
 #[test]
 fn files_stay_short() {
     let mut long = Vec::new();
@@ -452,4 +541,11 @@ fn the_checks_see_what_they_look_for() {
     assert_eq!(named_modules("crate::a::b;", 7), ["a"]);
     assert_eq!(function_lines("fn x() {\n  if a {\n  }\n}\nfn y() {}"), Some(4));
     assert_eq!(function_lines("fn(u8) -> u8, x {"), None);
+    let code = "#[arg(long, value_parser = x(1))]\n#[serde(skip)]\npub(super) all: bool,\n#[arg(short)]\nq: u8,\nx.q";
+    let names: Vec<_> = options(code).into_iter().map(|(_, name, public)| (name, public)).collect();
+    assert_eq!(names, [("all", true), ("q", false)]);
+    assert_eq!(
+        words(code, "q").into_iter().map(|at| is_used(code, at, "q")).collect::<Vec<_>>(),
+        [false, true]
+    );
 }

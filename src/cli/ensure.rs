@@ -160,7 +160,12 @@ fn pull_flags(args: &CreateArgs, child: &mut Command) {
             child.arg(format!("{flag}={value}"));
         }
     }
-    for (flag, path) in [("--authfile", &flags.authfile), ("--cert-dir", &flags.cert_dir)] {
+    let paths = [
+        ("--authfile", &flags.authfile),
+        ("--cert-dir", &flags.cert_dir),
+        ("--signature-policy", &flags.signature_policy),
+    ];
+    for (flag, path) in paths {
         if let Some(path) = path {
             child.arg(flag).arg(path);
         }

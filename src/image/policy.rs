@@ -13,7 +13,8 @@ use serde::Deserialize;
 use super::reference::Reference;
 use super::signature::{Signature, SignedBy, SigstoreSigned, Subject};
 use crate::config::{ErrorKind, Paths};
-use crate::kernel::{self, file::read_limited};
+use crate::kernel;
+use crate::kernel::file::{read_given, read_limited};
 
 const FILE_MAX: u64 = 4 << 20;
 
@@ -151,6 +152,28 @@ impl Policy {
             }
         }
         Ok(Self { file: None })
+    }
+
+    /// Reads the one that the command line names.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be understood.
+    pub fn given(path: &Path) -> Result<Self, PolicyError> {
+        Self::parse(&read_given(path, FILE_MAX).map_err(PolicyError::Read)?, path.to_owned())
+    }
+
+    /// Whether an image of the store may be sent away. No signatures are kept there: a policy that wants some refuses it.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn check_stored(&self, image: &str) -> Result<(), PolicyError> {
+        let image = format!("containers-storage:{image}");
+        match self.decide("containers-storage", &[], &image)?.is_empty() {
+            true => Ok(()),
+            false => Err(PolicyError::Unsigned {
+                reason: format!("A signature was required, but {image} has none in the store"),
+            }),
+        }
     }
 
     fn parse(bytes: &[u8], path: PathBuf) -> Result<Self, PolicyError> {

@@ -698,3 +698,43 @@ fn simple_signatures_of_rbox_are_accepted_by_skopeo() {
     assert_eq!(check("me"), 0);
     assert_ne!(check("other"), 0);
 }
+
+/// The policy of the command line counts, and nothing but it.
+#[test]
+fn a_policy_can_be_named() {
+    let env = TestEnv::new("sig-named");
+    let archive = archive(&env, "x");
+    let path = archive.strip_prefix("docker-archive:").unwrap();
+    let reject = put(&env, "reject.json", r#"{"default":[{"type":"reject"}]}"#);
+    let accept = put(&env, "accept.json", r#"{"default":[{"type":"insecureAcceptAnything"}]}"#);
+    let broken = put(&env, "broken.json", "{}");
+    let key = "signature-policy";
+    for (policy, why) in
+        [(&reject, "rejected by policy"), (&broken, "invalid policy"), (&"/nosuch".into(), "/nosuch")]
+    {
+        let flag = format!("--{key}={policy}");
+        for command in [
+            vec!["load", &flag, "-i", path],
+            vec!["pull", &flag, &archive],
+            vec!["run", "--rm", "--network=none", &flag, &archive, "/x"],
+        ] {
+            let outcome = env.run(&command);
+            assert_eq!(outcome.code, 125, "{command:?}: {outcome:#?}");
+            assert!(outcome.stderr.contains(why), "{command:?}: {outcome:#?}");
+        }
+        assert_eq!(env.ok(["images", "-q"]), "");
+    }
+    write(&env, "policy.json", &fs::read_to_string(&reject).unwrap());
+    env.fails(125, ["load", "-i", path]);
+    env.ok(["load", &format!("--{key}={accept}"), "-i", path]);
+    // What goes out is asked of the store, where nothing is signed.
+    let out = format!("oci:{}", env.work().join("out").display());
+    let saved = env.work().join("saved.tar");
+    let saved = saved.to_str().unwrap();
+    for policy in [&reject, &accept] {
+        let flag = format!("--{key}={policy}");
+        let code = if policy == &accept { 0 } else { 125 };
+        assert_eq!(env.run(["push", "-q", &flag, "localhost/x:1", &out]).code, code);
+        assert_eq!(env.run(["save", "-q", &flag, "-o", saved, "localhost/x:1"]).code, code);
+    }
+}

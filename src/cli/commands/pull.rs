@@ -1,5 +1,7 @@
 //! `rbox pull`.
 
+use std::path::PathBuf;
+
 use crate::cli::args::registry::{PlatformArgs, RegistryArgs, decryption_keys};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
@@ -7,7 +9,7 @@ use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::events::Event;
-use crate::image::{self, PullPolicy, PullRequest};
+use crate::image::{self, Context, PullPolicy, PullRequest};
 use crate::store::ImageId;
 
 /// Pull an image from a registry
@@ -33,6 +35,9 @@ pub struct Args {
     /// Suppress output information when pulling images
     #[arg(long, short)]
     quiet: bool,
+    /// Pathname of signature policy file (not usually used)
+    #[arg(long, value_name = "Pathname", hide = true)]
+    signature_policy: Option<PathBuf>,
     #[command(flatten)]
     platform: PlatformArgs,
     #[command(flatten)]
@@ -62,7 +67,8 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         request.name = name;
         let pulled = {
             let mut progress = PullProgress::new(ui);
-            image::pull(engine.images()?, &request, &mut progress)
+            let context = Context { policy_file: args.signature_policy.as_deref(), ..engine.images()? };
+            image::pull(context, &request, &mut progress)
         };
         match pulled {
             Ok(ids) => {

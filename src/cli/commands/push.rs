@@ -16,6 +16,7 @@ use crate::image::archive::{SaveFormat, SaveImage, SaveLayers, SaveRequest, Save
 use crate::image::compress::Settings;
 use crate::image::encryption::EncryptionKeys;
 use crate::image::manifest::Family;
+use crate::image::policy::Policy;
 use crate::image::push::{ListPushRequest, PushRequest, push, push_list};
 use crate::image::signature::Signing;
 use crate::image::transport::Transport;
@@ -160,6 +161,9 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         crate::store::Error::NotFound { text, .. } => Error::NotKnown(text).into(),
         error => CommandError::from(error),
     })?;
+    if let Some(policy) = &args.signature_policy {
+        Policy::given(policy).and_then(|policy| policy.check_stored(&args.image)).map_err(Error::from)?;
+    }
     let text = args.destination.or(found.name).unwrap_or(args.image);
     if args.quiet {
         ui.set_quiet(true);

@@ -11,7 +11,7 @@ use super::{ArchiveError, Source, bring, dir, docker, layout, podman, spool};
 use crate::config::StorageHints;
 use crate::image::encryption::DecryptionKeys;
 use crate::image::error::{Error, Result};
-use crate::image::policy::{Demands, Policy};
+use crate::image::policy::Demands;
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::pull::Context;
 use crate::image::pull::layer::LayerJob;
@@ -77,7 +77,7 @@ pub fn load(context: Context<'_>, request: LoadRequest, progress: &mut dyn Progr
     let found = detect(&files).map_err(|failure| image_error(path.as_deref(), failure))?;
     let transport = transport_of(&files).map_err(|error| archive_error(path.as_deref(), error))?;
     let place = path.as_deref().unwrap_or(Path::new("-"));
-    let demands = Policy::load(context.paths)?.check_path(transport, place)?;
+    let demands = context.policy()?.check_path(transport, place)?;
     verify(&demands, place, transport == "dir", &found)?;
     let keys = DecryptionKeys::default();
     found.into_iter().map(|found| bring_in(context, found, &keys, reporter)).collect()
@@ -97,7 +97,7 @@ pub(crate) fn load_source(
         Source::DockerArchive { .. } => "docker-archive",
         Source::Dir { .. } => "dir",
     };
-    let demands = Policy::load(context.paths)?.check_path(transport, path)?;
+    let demands = context.policy()?.check_path(transport, path)?;
     let files = open(context, path).map_err(|error| archive_error(Some(path), error))?;
     let found = match source {
         Source::OciLayout { reference, .. } | Source::OciArchive { reference, .. } => {
@@ -119,7 +119,7 @@ pub(crate) fn import_podman(
     reporter: Reporter<'_>,
 ) -> Result<Vec<ImageId>> {
     let root = root.map_or_else(|| podman_root(context), Path::to_owned);
-    let demands = Policy::load(context.paths)?.check_path("containers-storage", &root)?;
+    let demands = context.policy()?.check_path("containers-storage", &root)?;
     let found = podman::image(&root, name).map_err(|failure| image_error(Some(&root), failure))?;
     verify(&demands, &root, false, std::slice::from_ref(&found))?;
     Ok(vec![bring_in(context, found, &DecryptionKeys::default(), reporter)?.id])

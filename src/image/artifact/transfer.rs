@@ -11,7 +11,7 @@ use crate::image::encryption::{DecryptionKeys, is_encrypted};
 use crate::image::error::{Error, Result};
 use crate::image::manifest::{DOCUMENT_MAX, Descriptor, Document, media_type};
 use crate::image::place::{Place, own_place, places};
-use crate::image::policy::{Demands, Policy};
+use crate::image::policy::Demands;
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::pull::Context;
 use crate::image::push::{Stored, Written, sign};
@@ -74,7 +74,7 @@ fn fetch_as(
 ) -> Result<Digest> {
     let progress = RefCell::new(progress);
     let reporter = Reporter::new(&progress);
-    let demands = Policy::load(context.paths)?.check(reference)?;
+    let demands = context.policy()?.check(reference)?;
     let registries = Registries::load(context.env, context.paths)?;
     let mut places = places(context, &registries, options, reference)?;
     let own = places.pop().expect("there is at least one place");

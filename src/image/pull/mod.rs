@@ -17,7 +17,10 @@ pub(crate) mod write;
 pub(in crate::image) use policy::again;
 pub use policy::pull;
 
+use std::path::Path;
+
 use crate::config::{Config, Env, Paths};
+use crate::image::policy::{Policy, PolicyError};
 use crate::store::{Store, UnpackOptions};
 
 /// What every operation on images works with.
@@ -33,9 +36,22 @@ pub struct Context<'e> {
     pub paths: &'e Paths,
     /// How layers are unpacked.
     pub unpack: &'e UnpackOptions,
+    /// `--signature-policy`: the policy.json that counts instead of the user's or the system's.
+    pub policy_file: Option<&'e Path>,
 }
 
 impl Context<'_> {
+    /// Which images may be brought here.
+    ///
+    /// # Errors
+    /// When policy.json cannot be understood.
+    pub(crate) fn policy(&self) -> Result<Policy, PolicyError> {
+        match self.policy_file {
+            Some(path) => Policy::given(path),
+            None => Policy::load(self.paths),
+        }
+    }
+
     /// How many layers are brought at the same time.
     pub(crate) fn parallel(&self) -> usize {
         match self.config.engine.image_parallel_copies {

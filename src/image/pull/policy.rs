@@ -8,7 +8,6 @@ use super::resolve::{self, Named};
 use crate::image::error::{Error, Result};
 use crate::image::place::{Place, places};
 use crate::image::platform::Platform;
-use crate::image::policy::Policy;
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::reference::Reference;
 use crate::image::registries::Registries;
@@ -140,7 +139,7 @@ impl Pull<'_, '_> {
         if Reference::parse(name).is_ok_and(|r| r.tag().is_some() || r.digest().is_some()) {
             return Err(Error::Options("tag or digest can't be used with --all-tags/-a"));
         }
-        let policy = Policy::load(self.context.paths)?;
+        let policy = self.context.policy()?;
         let place = self.places(&reference)?.pop().expect("there is at least one place");
         let mut ids = Vec::new();
         let mut keep = |tagged: &Reference, fetched: Fetched| {
@@ -169,7 +168,7 @@ impl Pull<'_, '_> {
 
     /// Fetches one reference from the first of its mirrors that has it, or from its own place.
     fn fetch(&mut self, reference: &Reference, quietly: bool) -> Result<Fetched> {
-        let demands = Policy::load(self.context.paths)?.check(reference)?;
+        let demands = self.context.policy()?.check(reference)?;
         let known = if self.anew { None } else { self.known(reference)? };
         let known = known.as_ref().map(|(id, digest)| Known { id, digest, quietly });
         let request = self.request;

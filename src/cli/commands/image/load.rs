@@ -11,6 +11,7 @@ use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::events::Event;
+use crate::image::Context;
 use crate::image::archive::{LoadRequest, load};
 use crate::image::download::{download, is_url};
 
@@ -53,7 +54,8 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     }
     let images = {
         let mut progress = PullProgress::new(ui);
-        load(engine.images()?, request, &mut progress)?
+        let context = Context { policy_file: args.signature_policy.as_deref(), ..engine.images()? };
+        load(context, request, &mut progress)?
     };
     let events: Vec<Event> =
         images.iter().map(|image| Event::image("loadfromarchive", &image.id.to_string(), &source)).collect();

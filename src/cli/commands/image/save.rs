@@ -11,10 +11,11 @@ use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::events::Event;
-use crate::image::Reference;
 use crate::image::archive::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, save};
 use crate::image::compress::Settings;
 use crate::image::encryption::EncryptionKeys;
+use crate::image::policy::Policy;
+use crate::image::{Error, Reference};
 use crate::store::Store;
 
 /// Save image(s) to an archive
@@ -63,6 +64,10 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     } else {
         vec![one(store, &args.image)?]
     };
+    if let Some(policy) = &args.signature_policy {
+        let policy = Policy::given(policy).map_err(Error::from)?;
+        args.image.iter().try_for_each(|name| policy.check_stored(name)).map_err(Error::from)?;
+    }
     let output = args.output.as_ref().map_or_else(String::new, |path| path.display().to_string());
     let events: Vec<Event> =
         images.iter().map(|image| Event::image("save", &image.record.id.to_string(), &output)).collect();
