@@ -9,7 +9,7 @@ DEST    = $(DESTDIR)$(PREFIX)
 
 export CARGO_BUILD_TARGET = $(TARGET)
 
-.PHONY: help toolchain build try test test-faults test-packages test-vm lint fmt generate bench deb rpm tarball dist install uninstall clean
+.PHONY: help toolchain build try test test-faults test-packages test-vm test-power lint fmt generate bench deb rpm tarball dist install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -37,9 +37,14 @@ test-packages: build ## make every package and look at it: lintian, rpm, the arc
 	tests/setup packages
 	tests/packages $(RELEASE)
 
-test-vm: build ## the cases of tests/vm on a booted Debian with systemd and cgroup v2 (emulated, cached)
+test-vm: build ## the cases of tests/vm on booted Debians with systemd and cgroup v2 (emulated, cached)
 	tests/setup vm
 	tests/vm/run $$(packaging/build-deb $(RELEASE))
+	tests/vm/run -s trixie $(RELEASE) $(patsubst %,tests/vm/cases/%,10_machine 20_containers 30_limits 33_strict)
+
+test-power: build ## cut the power of that machine three times; all cuts: tests/vm/power/run (half an hour)
+	tests/setup vm
+	tests/vm/power/run --cuts 3 --full 0 --failing 0 $(RELEASE)
 
 lint: toolchain ## formatting and clippy
 	$(CARGO) fmt --check

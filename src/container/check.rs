@@ -31,10 +31,15 @@ impl Containers {
         let mut found: Vec<Problem> = self.missing_parts(&record, store).into_iter().map(lost).collect();
         match self.state(id) {
             Err(error) => found.push(lost(error)),
-            Ok(state) if state.status == Status::Exited && !state.is_buried() => found.push(Problem {
-                error: Error::Invalid { what: "its monitor was killed and could not clear up".to_owned() },
-                can_be_mended: true,
-            }),
+            // After a boot nothing is left that a monitor would have cleared up.
+            Ok(state) if state.status == Status::Exited && !state.is_buried() && state.is_of_this_boot() => {
+                found.push(Problem {
+                    error: Error::Invalid {
+                        what: "its monitor was killed and could not clear up".to_owned(),
+                    },
+                    can_be_mended: true,
+                });
+            }
             Ok(_) => {}
         }
         if !matches!(self.by_name(&record.name), Ok(Some(owner)) if owner.id == record.id) {

@@ -12,7 +12,7 @@ use super::reserve::{make_dir, remove_dir};
 use super::stop::{Asked, StopRequest};
 use super::{ContainerId, Containers, Error, Record, Result, State, Status};
 use crate::kernel;
-use crate::kernel::file::Flock;
+use crate::kernel::file::{self, Flock};
 
 /// How often a container that others start meanwhile is stopped.
 const STOP_ATTEMPTS: u32 = 20;
@@ -56,6 +56,20 @@ impl Containers {
         remove_dir(&trash)?;
         if options.volumes || record.lifecycle.auto_remove {
             self.remove_anonymous_volumes(record)?;
+        }
+        Ok(())
+    }
+
+    /// Makes sure that a power cut brings no container or volume back: once for all that a command has removed.
+    ///
+    /// # Errors
+    /// When a directory cannot be written.
+    pub fn sync_removals(&self) -> Result<()> {
+        for table in [&self.data.join("containers"), self.volumes().dir()] {
+            match file::sync_dir_path(table) {
+                Err(e) if e.errno() == Some(libc::ENOENT) => {}
+                synced => synced?,
+            }
         }
         Ok(())
     }

@@ -172,6 +172,12 @@ impl State {
         self.stored.as_ref().is_none_or(|stored| stored.phase == Phase::Exited)
     }
 
+    /// Whether it was written since the machine was started.
+    pub(super) fn is_of_this_boot(&self) -> bool {
+        let this = process::boot_id();
+        self.stored.as_ref().is_some_and(|stored| this.is_ok_and(|this| stored.boot_id == this))
+    }
+
     /// The last exit code: 0 before any run, -1 where it is not known.
     #[must_use]
     pub fn exit_code(&self) -> i32 {

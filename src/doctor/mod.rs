@@ -7,6 +7,7 @@
 mod cdi;
 mod cgroup;
 mod kernel;
+mod landlock;
 mod network;
 mod session;
 mod store;
@@ -104,6 +105,8 @@ pub mod id {
     pub const PING: &str = "ping";
     /// Devices by name.
     pub const CDI: &str = "cdi";
+    /// What keeps strict containers from what lies outside of their root.
+    pub const LANDLOCK: &str = "landlock";
     /// The configuration files.
     pub const CONFIG: &str = "config";
     /// Whether containers can be written to disk.
@@ -122,6 +125,7 @@ pub fn examine(engine: &Engine) -> Vec<Finding> {
     findings.push(network::ping(engine.env().gid()));
     findings.push(cgroup::check(engine));
     findings.push(session::linger(engine));
+    findings.push(landlock::check());
     findings.push(cdi::check(engine));
     findings.push(checkpoint(engine));
     findings

@@ -81,6 +81,13 @@ pub trait Container: Host {
     /// That descriptor is readable.
     fn heard(&mut self);
 
+    /// A descriptor with an exceptional condition when a process of the container may have been killed for want
+    /// of memory.
+    fn memory(&self) -> Option<BorrowedFd<'_>>;
+
+    /// That descriptor has one.
+    fn out_of_memory(&mut self);
+
     /// The first run could not be started. Nothing of the container's process is left.
     fn failed(&mut self, failure: &Failure);
 

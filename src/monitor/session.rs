@@ -45,8 +45,22 @@ enum Source {
     Owner,
     /// What the container tells its owner.
     Message,
+    /// What the kernel tells of its memory.
+    Memory,
     /// All clients, from here to the end.
     Clients,
+}
+
+/// Descriptors of the owner's, and what is awaited of them.
+type Watched<'a> = [(Source, Option<BorrowedFd<'a>>, Events); 3];
+
+fn watched(owner: &dyn Container) -> Watched<'_> {
+    [
+        (Source::Owner, owner.watch(), Events::READ),
+        (Source::Message, owner.listen(), Events::READ),
+        // It can always be read: only what is reported without asking counts.
+        (Source::Memory, owner.memory(), Events::NONE),
+    ]
 }
 
 /// The first process of a container.
@@ -86,7 +100,7 @@ impl<'a> Session<'a> {
         let mut too_long = false;
         let status = loop {
             let due = owner.due();
-            let sources = self.wait(Some((first, ends, [owner.watch(), owner.listen()])), due);
+            let sources = self.wait(Some((first, ends, watched(owner))), due);
             self.tell(owner, &sources);
             if let Some(status) = self.handle(&sources, first, ends) {
                 break status;
@@ -118,7 +132,7 @@ impl<'a> Session<'a> {
     ) -> Option<ExitStatus> {
         let first = First::from(created);
         loop {
-            let sources = self.wait(Some((first, ends, [owner.watch(), owner.listen()])), None);
+            let sources = self.wait(Some((first, ends, watched(owner))), None);
             self.tell(owner, &sources);
             if let Some(status) = self.handle(&sources, first, ends) {
                 return Some(status);
@@ -162,11 +176,7 @@ impl<'a> Session<'a> {
     }
 
     /// Waits for the next event; says what the entries of `self.ready` belong to.
-    fn wait(
-        &mut self,
-        run: Option<(First<'_>, &Ends, [Option<BorrowedFd<'_>>; 2])>,
-        due: Option<Instant>,
-    ) -> Vec<Source> {
+    fn wait(&mut self, run: Option<(First<'_>, &Ends, Watched<'_>)>, due: Option<Instant>) -> Vec<Source> {
         let mut set: Vec<(BorrowedFd<'_>, Events)> = Vec::with_capacity(8);
         let mut sources = Vec::with_capacity(8);
         let mut add = |source, fd, events| {
@@ -175,9 +185,9 @@ impl<'a> Session<'a> {
         };
         add(Source::Signals, self.beside.signals.as_fd(), Events::READ);
         if let Some((first, ends, watched)) = run {
-            for (source, fd) in [Source::Owner, Source::Message].into_iter().zip(watched) {
+            for (source, fd, events) in watched {
                 if let Some(fd) = fd {
-                    add(source, fd, Events::READ);
+                    add(source, fd, events);
                 }
             }
             add(Source::Listener, self.beside.listener.as_fd(), Events::READ);
@@ -223,7 +233,7 @@ impl<'a> Session<'a> {
                     }
                 }
                 Source::Input => self.write_input(ends),
-                Source::Owner | Source::Message => {}
+                Source::Owner | Source::Message | Source::Memory => {}
                 Source::Clients => {
                     for (client, wish) in self.serve_clients(at) {
                         self.grant(client, wish, first, ends);
@@ -245,6 +255,9 @@ impl<'a> Session<'a> {
         };
         if ready(Source::Message) {
             owner.heard();
+        }
+        if ready(Source::Memory) {
+            owner.out_of_memory();
         }
         if ready(Source::Owner)
             && let Some(text) = owner.watched()

@@ -145,6 +145,8 @@ fn f10_f23_after_a_reboot_containers_have_ended_for_a_reason_and_start_again() {
         assert_ne!(env.ok(["inspect", "--format", "{{.State.ExitCode}}", name]), "0");
     }
     assert!(env.ok(["ps", "-a", "--format", "{{.Status}}"]).lines().all(|line| line.starts_with("Exited")));
+    // That is no damage.
+    assert_eq!(env.ok(["system", "check", "--quick"]), "");
     // Its folder is closed to everybody but root of the user's namespace.
     let marked = container_dir(&env, "a").join(mark);
     env.ok(["unshare", "test", "-e", marked.to_str().unwrap()]);

@@ -87,6 +87,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
     removal.ask(&selected)?;
     let mut last = None;
     let mut status = ExitStatus::SUCCESS;
+    let mut any = !damaged.is_empty();
     for (id, given) in damaged {
         match containers.remove_damaged(&id, args.volumes) {
             Ok(()) => ui.data(given)?,
@@ -105,8 +106,12 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
             }
         }
         for given in removal.done.drain(..) {
+            any = true;
             ui.data(given)?;
         }
+    }
+    if any {
+        containers.sync_removals()?;
     }
     containers.reclaim();
     match last {

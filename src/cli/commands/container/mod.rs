@@ -89,6 +89,7 @@ pub mod prune {
         let containers = engine.containers()?;
         let filters = parse_filters(&filter, &containers)?;
         let mut last = None;
+        let mut any = false;
         for listed in containers.list(&filters)? {
             if !matches!(listed.state.status, Status::Created | Status::Exited | Status::Stopped) {
                 continue;
@@ -98,9 +99,15 @@ pub mod prune {
                 continue;
             }
             match containers.remove(&listed.record, RemoveOptions::default()) {
-                Ok(()) => ui.data(&listed.record.id)?,
+                Ok(()) => {
+                    any = true;
+                    ui.data(&listed.record.id)?;
+                }
                 Err(error) => report_earlier(ui, &mut last, error.into()),
             }
+        }
+        if any {
+            containers.sync_removals()?;
         }
         containers.reclaim();
         last.map_or(Ok(ExitStatus::SUCCESS), Err)

@@ -194,7 +194,7 @@ impl Removal<'_> {
             let record = containers.lookup(&user)?;
             containers.remove(&record, RemoveOptions { force: true, ..RemoveOptions::default() })?;
         }
-        Ok(())
+        Ok(containers.sync_removals()?)
     }
 
     /// Untagged images that only this one builds on, the nearest first.

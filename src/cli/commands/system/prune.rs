@@ -79,6 +79,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         pruning.remove(item);
     }
     let store = engine.store()?;
+    pruning.engine.containers()?.sync_removals()?;
     pruning.engine.containers()?.reclaim();
     let partials = if args.all && wanted.keep.is_none() { Partials::Remove } else { Partials::Keep };
     pruning.bytes += store.gc(partials)?.bytes;

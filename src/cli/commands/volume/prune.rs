@@ -54,5 +54,6 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
             Err(error) => report_earlier(ui, &mut last, error.into()),
         }
     }
+    containers.sync_removals()?;
     last.map_or(Ok(ExitStatus::SUCCESS), Err)
 }

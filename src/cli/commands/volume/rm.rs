@@ -65,6 +65,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
             Err(error) => report(ui, &mut last, error.into()),
         }
     }
+    containers.sync_removals()?;
     last.map_or(Ok(ExitStatus::SUCCESS), Err)
 }
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use self::place::Place;
 use crate::config::Paths;
+use crate::container::cgroup::MemoryWatch;
 use crate::container::checkpoint::RestoreRequest;
 use crate::container::create::{Blueprint, RestartPolicy};
 use crate::container::fuse::FuseMounts;
@@ -96,6 +97,8 @@ pub(super) struct Keeper {
     fuse: FuseMounts,
     /// The cgroup, across runs.
     place: Place,
+    /// Tells of processes that were killed for want of memory.
+    memory: Option<MemoryWatch>,
     /// The mount namespace of a container that is removed at its end: nobody waits for its unmounting then.
     mounts: Option<OwnedFd>,
 }
@@ -136,6 +139,7 @@ impl Keeper {
             foreign: None,
             fuse: FuseMounts::default(),
             place: Place::Nowhere,
+            memory: None,
             mounts: None,
         }
     }
@@ -246,6 +250,7 @@ impl Container for Keeper {
         if self.record.lifecycle.auto_remove {
             self.mounts = ns::open(init, Namespace::Mount).ok();
         }
+        self.memory = self.state.as_ref().and_then(|state| MemoryWatch::begin(&state.cgroup));
         let mut statuses = Vec::new();
         match &mut self.state {
             Some(state) if state.phase == Phase::Initialized => {
@@ -272,6 +277,18 @@ impl Container for Keeper {
         }
         let events: Vec<Event> = statuses.into_iter().map(|status| self.record.event(status)).collect();
         self.containers.events.emit(&events);
+    }
+
+    fn memory(&self) -> Option<BorrowedFd<'_>> {
+        self.memory.as_ref().map(MemoryWatch::fd)
+    }
+
+    fn out_of_memory(&mut self) {
+        match self.memory.as_mut().and_then(MemoryWatch::look) {
+            Some(true) => self.containers.events.emit(&[self.record.event("oom")]),
+            Some(false) => {}
+            None => self.memory = None,
+        }
     }
 
     fn watch(&self) -> Option<BorrowedFd<'_>> {
@@ -370,7 +387,9 @@ impl Container for Keeper {
         }
         let keep = StopMark::read(&self.dir).is_some_and(|mark| mark.keep);
         let mut events = Vec::new();
-        if state.oom_killed {
+        // Others were told of when it happened.
+        let watch = self.memory.take();
+        if state.oom_killed && watch.is_none_or(|mut watch| watch.look() == Some(true)) {
             events.push(self.record.event("oom"));
         }
         events.push(self.record.exit_event("died", code));
