@@ -22,8 +22,10 @@ fn prune_removes_what_nobody_uses() {
     env.load_image("localhost/old:1", &[file("old", "2")], &busybox_config());
     assert!(env.fails(125, ["image", "prune", "-f", "--filter=bogus=1"]).contains("invalid image filter"));
     assert!(!env.fails(125, ["image", "prune", "-f", "--filter=until=whenever"]).is_empty());
-    // Without an answer nothing happens.
-    assert!(env.ok(["image", "prune"]).contains("WARNING"));
+    // Without a yes nothing happens.
+    assert!(env.fails(125, ["image", "prune"]).contains("EOF"));
+    let asked = env.run_with_input(["image", "prune"], b"no\n");
+    assert!(asked.code == 0 && asked.stdout.contains("WARNING"), "{asked:#?}");
     assert!(exists(&env, &dangling));
     assert_eq!(env.ok(["image", "prune", "-f", "--filter=label=keep=yes"]), "");
     assert_eq!(env.ok(["image", "prune", "-f", "--filter=until=2001-01-01"]), "");

@@ -413,3 +413,22 @@ fn default_mounts_are_seen_by_every_container() {
     std::fs::copy(&file, env.config().join("containers/mounts.conf")).unwrap();
     assert_eq!(env.ok(["run", "--rm", "--network=none", IMAGE, "cat", "/run/secrets/key"]), "value");
 }
+
+#[test]
+fn what_cannot_be_is_refused_before_anything_is_made() {
+    let env = loaded("refused");
+    for (args, why) in [
+        (&["--rm", "--restart=always"][..], "the --rm option conflicts with --restart"),
+        (&["--rm", "--restart=on-failure:3"], "the --rm option conflicts with --restart"),
+        (&["--init", "--init-path=/nosuch"], "container-init binary not found on the host: stat /nosuch"),
+    ] {
+        let args = [&["run", "-d", "--network=none"], args, &[IMAGE, "true"]].concat();
+        let stderr = env.fails(125, args);
+        assert!(stderr.contains(why), "{why}: {stderr}");
+    }
+    assert_eq!(env.ok(["ps", "-aq"]), "");
+    // Nobody is there to be asked.
+    let stderr = env.fails(125, ["container", "prune"]);
+    assert!(stderr.contains("EOF") && stderr.contains("--force"), "{stderr}");
+    env.ok(["run", "--rm", "--restart=no", "--network=none", IMAGE, "true"]);
+}

@@ -9,7 +9,7 @@ use crate::config::{Config, Env};
 use crate::container::create::{
     self, CreateRequest, EnvRequest, Init, RestartPolicy, SecurityProfile, Systemd, UserRequest, env, limits,
 };
-use crate::kernel::signal;
+use crate::kernel::{self, signal};
 
 /// Flags of the first process.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -122,7 +122,7 @@ pub(super) fn request(
     request.terminal = args.tty;
     request.interactive = args.interactive;
     request.attach = csv::split(&args.attach).map_err(CommandError::new)?;
-    request.init = init(args, config);
+    request.init = init(args, config)?;
     request.systemd = match args.systemd.as_deref().map(str::to_ascii_lowercase).as_deref() {
         None | Some("" | "true") => Systemd::Auto,
         Some("always") => Systemd::Always,
@@ -194,14 +194,21 @@ fn user(args: &ProcessArgs) -> Result<UserRequest> {
     })
 }
 
-fn init(args: &ProcessArgs, config: &Config) -> Option<Init> {
+fn init(args: &ProcessArgs, config: &Config) -> Result<Option<Init>> {
     if !args.init.unwrap_or(config.containers.init) {
-        return None;
+        return Ok(None);
     }
     let configured =
         [&config.containers.init_path, &config.engine.init_path].into_iter().find(|p| !p.is_empty());
     let path = args.init_path.clone().filter(|path| !path.as_os_str().is_empty());
-    Some(Init { path: path.or_else(|| configured.map(PathBuf::from)) })
+    let path = path.or_else(|| configured.map(PathBuf::from));
+    if let Some(path) = &path {
+        std::fs::metadata(path).map_err(|source| {
+            CommandError::from(kernel::Error::path("stat", path, source))
+                .context("container-init binary not found on the host")
+        })?;
+    }
+    Ok(Some(Init { path }))
 }
 
 fn stop_signal(text: &str) -> Result<i32> {

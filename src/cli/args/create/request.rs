@@ -57,6 +57,12 @@ fn conflicts(args: &CreateArgs) -> Result<()> {
     if no_hosts && !args.network.add_host.is_empty() {
         return Err(CommandError::new("--no-hosts and --add-host cannot be set together"));
     }
+    let restart = args.process.restart.as_deref().unwrap_or_default();
+    if args.identity.rm == Some(true) && !matches!(restart, "" | "no" | "on-failure") {
+        return Err(CommandError::new(
+            "the --rm option conflicts with --restart, when the restartPolicy is not \"\" and \"no\"",
+        ));
+    }
     Ok(())
 }
 

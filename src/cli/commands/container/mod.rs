@@ -49,6 +49,7 @@ pub mod exists {
 /// Removing what does not run.
 pub mod prune {
     use crate::cli::args::containers::{parse_filters, report_earlier};
+    use crate::cli::confirm;
     use crate::cli::error::CommandError;
     use crate::cli::exit::ExitStatus;
     use crate::cli::ui::Ui;
@@ -76,18 +77,11 @@ pub mod prune {
     /// When one cannot be removed.
     pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, CommandError> {
         let Args { filter, force } = args;
-        if !force {
-            ui.data("WARNING! This will remove all non running containers.")?;
-            ui.data_bytes(b"Are you sure you want to continue? [y/N] ")?;
-            ui.flush()?;
-            let mut answer = String::new();
-            std::io::stdin().read_line(&mut answer)?;
-            if !answer.to_lowercase().starts_with('y') {
-                return Ok(ExitStatus::SUCCESS);
-            }
-        }
         let containers = engine.containers()?;
         let filters = parse_filters(&filter, &containers)?;
+        if !force && !confirm::ask(ui, "WARNING! This will remove all non running containers.")? {
+            return Ok(ExitStatus::SUCCESS);
+        }
         let mut last = None;
         let mut any = false;
         for listed in containers.list(&filters)? {
