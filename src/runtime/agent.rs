@@ -62,6 +62,19 @@ impl<'a> Connection<'a> {
     }
 }
 
+/// Gives the agent, if there is one, the descriptor on which calls wait.
+pub(super) fn introduce(
+    agent: Option<&Connection<'_>>,
+    subject: &Subject<'_>,
+    descriptors: &[OwnedFd],
+) -> Result<()> {
+    match (agent, descriptors) {
+        (Some(agent), [calls]) => agent.send(subject, calls),
+        (None, [_]) => Ok(()),
+        _ => Err(Error::ChildDied { how: "it sent no descriptor".to_owned() }),
+    }
+}
+
 fn failed(doing: &str, agent: &Agent, error: &crate::kernel::Error) -> Error {
     Error::Step {
         doing: format!("{doing} `{}`", agent.path.display()),

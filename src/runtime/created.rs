@@ -81,7 +81,7 @@ impl Created {
         match self.by {
             Maker::Own(child, post_start, identity, agent) => {
                 start_at(child.channel.as_fd(), number(init), &identity, agent.as_ref())?;
-                hooks::run(&post_start, &identity, "running", number(init))?;
+                hooks::run("poststart", &post_start, &identity, "running", number(init))?;
                 Ok(Running { pid: init, pidfd: child.release(), terminal, cgroup, rest: None })
             }
             Maker::Foreign(made) => {

@@ -90,8 +90,10 @@ pub enum Error {
         how: String,
     },
     /// A hook failed.
-    #[error("hook {}: {why}", path.display())]
+    #[error("error running {which}: {}: {why}", path.display())]
     Hook {
+        /// Its point and its number there.
+        which: String,
         /// Its program.
         path: PathBuf,
         /// Its exit status and what it wrote.

@@ -17,17 +17,25 @@ use super::spec::SPEC_VERSION;
 const MAX_OUTPUT: u64 = 512;
 
 /// Runs `hooks` in order, until one fails. One that has no environment of its own gets the caller's.
-pub(super) fn run(hooks: &[Hook], identity: &Identity, status: &str, pid: u32) -> Result<()> {
-    if hooks.is_empty() {
-        return Ok(());
-    }
-    let state = state_value(identity, status, pid).to_string();
-    hooks.iter().try_for_each(|hook| run_one(hook, None, &state))
+pub(super) fn run(point: &str, hooks: &[Hook], identity: &Identity, status: &str, pid: u32) -> Result<()> {
+    run_all(point, None, hooks, identity, status, pid)
 }
 
 /// As [`run`], but a hook without an environment of its own gets `environment`.
 pub(super) fn run_in(
     environment: &[String],
+    point: &str,
+    hooks: &[Hook],
+    identity: &Identity,
+    status: &str,
+    pid: u32,
+) -> Result<()> {
+    run_all(point, Some(environment), hooks, identity, status, pid)
+}
+
+fn run_all(
+    point: &str,
+    environment: Option<&[String]>,
     hooks: &[Hook],
     identity: &Identity,
     status: &str,
@@ -37,7 +45,15 @@ pub(super) fn run_in(
         return Ok(());
     }
     let state = state_value(identity, status, pid).to_string();
-    hooks.iter().try_for_each(|hook| run_one(hook, Some(environment), &state))
+    for (index, hook) in hooks.iter().enumerate() {
+        run_one(hook, environment, &state).map_err(|error| match error {
+            Error::Hook { path, why, .. } => {
+                Error::Hook { which: format!("{point} hook #{index}"), path, why }
+            }
+            other => other,
+        })?;
+    }
+    Ok(())
 }
 
 /// Runs the hooks for a container whose first process has ended; one that fails does not keep the others from
@@ -48,7 +64,7 @@ pub fn run_post_stop(hooks: &[Hook], identity: &Identity) -> Vec<String> {
     }
     let state = state_value(identity, "stopped", 0).to_string();
     let warning = |error| match error {
-        Error::Hook { path, why } => format!("poststop hook {why} ({})", path.display()),
+        Error::Hook { path, why, .. } => format!("poststop hook {why} ({})", path.display()),
         error => format!("poststop hook: {error}"),
     };
     hooks.iter().filter_map(|hook| run_one(hook, None, &state).err()).map(warning).collect()
@@ -69,7 +85,7 @@ pub(super) fn state_value(identity: &Identity, status: &str, pid: u32) -> serde_
 }
 
 fn run_one(hook: &Hook, environment: Option<&[String]>, state: &str) -> Result<()> {
-    let fail = |why: String| Error::Hook { path: hook.path.clone(), why };
+    let fail = |why: String| Error::Hook { which: String::new(), path: hook.path.clone(), why };
     let mut child = command(hook, environment).spawn().map_err(|error| fail(error.to_string()))?;
     let mut stdin = child.stdin.take().expect("stdin is a pipe");
     match stdin.write_all(state.as_bytes()) {

@@ -149,7 +149,7 @@ pub fn create_by(foreign: &Foreign, plan: &Plan, io: Io, host: &mut dyn Host) ->
 /// As [`create`], and when the program cannot be run.
 pub fn run(plan: &Plan, io: Io, host: &mut dyn Host) -> Result<Running> {
     let (child, terminal, cgroup) = make(plan, io, host, StartSignal::Channel, Until::Program)?;
-    hooks::run(&plan.hooks.post_start, &plan.identity, "running", number(child.pid))?;
+    hooks::run("poststart", &plan.hooks.post_start, &plan.identity, "running", number(child.pid))?;
     Ok(Running { pid: child.pid, pidfd: child.release(), terminal, cgroup, rest: None })
 }
 
@@ -188,22 +188,9 @@ pub fn start_at(
         let Some(report) = protocol::receive(connection)? else { return Ok(()) };
         match (report.kind, report.error) {
             (_, Some(error)) => return Err(error),
-            (Kind::Calls, None) => introduce(agent.as_ref(), &subject, &report.fds)?,
+            (Kind::Calls, None) => agent::introduce(agent.as_ref(), &subject, &report.fds)?,
             _ => return Err(died()),
         }
-    }
-}
-
-/// Gives the agent, if there is one, the descriptor on which calls wait.
-fn introduce(
-    agent: Option<&agent::Connection<'_>>,
-    subject: &Subject<'_>,
-    descriptors: &[OwnedFd],
-) -> Result<()> {
-    match (agent, descriptors) {
-        (Some(agent), [calls]) => agent.send(subject, calls),
-        (None, [_]) => Ok(()),
-        _ => Err(died()),
     }
 }
 
@@ -349,8 +336,14 @@ fn accompany(
     protocol::send_command(channel, Command::MapsWritten)?;
     if !(plan.hooks.prestart.is_empty() && plan.hooks.create_runtime.is_empty()) {
         protocol::expect(channel, Kind::Mounted)?;
-        hooks::run(&plan.hooks.prestart, &plan.identity, "created", number(child.pid))?;
-        hooks::run(&plan.hooks.create_runtime, &plan.identity, "created", number(child.pid))?;
+        hooks::run("prestart", &plan.hooks.prestart, &plan.identity, "created", number(child.pid))?;
+        hooks::run(
+            "createRuntime",
+            &plan.hooks.create_runtime,
+            &plan.identity,
+            "created",
+            number(child.pid),
+        )?;
     }
     // What the child says is the better reason: without it there is no network and nobody who listens.
     let told = |error| protocol::pending_failure(channel).unwrap_or(error);
@@ -364,7 +357,7 @@ fn accompany(
     }
     let init = number(child.pid);
     let subject = Subject { identity: &plan.identity, status: "creating", init, pid: init };
-    follow(channel, until, |calls| introduce(agent.as_ref(), &subject, calls))
+    follow(channel, until, |calls| agent::introduce(agent.as_ref(), &subject, calls))
 }
 
 /// Reads what the child says until it is as far as that.
@@ -573,7 +566,7 @@ pub(super) fn finish_exec(
         match (report.kind, report.error) {
             (_, Some(error)) => return Err(error),
             (Kind::Terminal, None) => terminal = report.fds.into_iter().next(),
-            (Kind::Calls, None) => introduce(agent, &subject, &report.fds)?,
+            (Kind::Calls, None) => agent::introduce(agent, &subject, &report.fds)?,
             _ => return Err(died()),
         }
     }

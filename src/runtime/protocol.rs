@@ -154,7 +154,9 @@ fn encode(step: Step, error: &Error) -> [u8; REPORT_SIZE] {
         Error::UnmappedId { id, .. } => (class::UNMAPPED_GID, *id, 0, String::new()),
         Error::Invalid { what, why } => (class::INVALID, 0, 0, format!("{what}\0{why}")),
         Error::Unsupported { what } => (class::UNSUPPORTED, 0, 0, what.clone()),
-        Error::Hook { path, why } => (class::HOOK, 0, 0, format!("{}\0{why}", path.display())),
+        Error::Hook { which, path, why } => {
+            (class::HOOK, 0, 0, format!("{which}\0{}\0{why}", path.display()))
+        }
         Error::ChildDied { how } => (class::DIED, 0, 0, how.clone()),
         Error::Step { doing, source } => (class::STEP, 0, errno(source), doing.clone()),
         Error::Kernel(error) => (class::STEP, 0, errno(error.io()), format!("{}: {error}", step.doing())),
@@ -208,7 +210,10 @@ fn decode_error(bytes: &[u8; REPORT_SIZE], errno: i32, number: u32) -> Error {
         class::UNMAPPED_GID => Error::UnmappedId { what: "gid", id: number },
         class::INVALID => Error::Invalid { what: first, why: second },
         class::UNSUPPORTED => Error::Unsupported { what: text },
-        class::HOOK => Error::Hook { path: PathBuf::from(first), why: second },
+        class::HOOK => {
+            let (path, why) = second.split_once('\0').unwrap_or((&second, ""));
+            Error::Hook { which: first, path: PathBuf::from(path), why: why.to_owned() }
+        }
         class::DIED => Error::ChildDied { how: text },
         _ if errno == 0 => Error::ChildDied { how: text },
         _ => Error::Step { doing: text, source },
@@ -238,7 +243,7 @@ mod tests {
             Error::invalid("mount at `/proc`", "it is no ordinary directory"),
             Error::unsupported("x"),
             Error::Step { doing: "mounting".into(), source: io::Error::from_raw_os_error(1) },
-            Error::Hook { path: "/h".into(), why: "exit status 1".into() },
+            Error::Hook { which: "prestart hook #0".into(), path: "/h".into(), why: "exit status 1".into() },
         ];
         for error in errors {
             let report = decode(&encode(Step::MountAll, &error)).unwrap();

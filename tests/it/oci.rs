@@ -571,7 +571,11 @@ fn hooks_run_at_their_points() {
 
     bundle.spec["hooks"] =
         json!({"createRuntime": [{"path": "/bin/sh", "args": ["sh", "-c", "echo no >&2; exit 3"]}]});
-    assert!(bundle.refused().contains("failed with exit code 3: no"));
+    assert!(
+        bundle
+            .refused()
+            .contains("error running createRuntime hook #0: /bin/sh: failed with exit code 3: no")
+    );
     bundle.spec["hooks"] =
         json!({"createRuntime": [{"path": "/bin/sleep", "args": ["sleep", "60"], "timeout": 1}]});
     assert!(bundle.refused().contains("did not end within 1 s"));
@@ -750,6 +754,87 @@ fn a_container_without_a_process_can_be_created_and_not_started() {
     let outcome = bundle.oci(&["start", "c1"]);
     assert!(outcome.code == 1 && outcome.stderr.contains("no `process` section"), "{outcome:#?}");
     assert_eq!(bundle.oci(&["delete", "-f", "c1"]).code, 0);
+}
+
+#[test]
+fn capabilities_that_cannot_be_had_are_left_out_with_a_warning() {
+    let mut bundle = Bundle::new("oci-lost-caps");
+    let capabilities = &mut bundle.spec["process"]["capabilities"];
+    capabilities["bounding"].as_array_mut().unwrap().push(json!("CAP_NO_SUCH"));
+    capabilities["inheritable"] = json!(["CAP_CHOWN", "CAP_NO_SUCH", "CAP_KILL"]);
+    capabilities["ambient"] = json!(["CAP_CHOWN", "CAP_SETUID"]);
+    let outcome = bundle.shell("grep CapAmb /proc/self/status").run();
+    assert_eq!(outcome.stdout, "CapAmb:\t0000000000000001\n", "{outcome:#?}");
+    assert_eq!(
+        outcome.stderr.matches("ignoring unknown capability `CAP_NO_SUCH`").count(),
+        1,
+        "{outcome:#?}"
+    );
+    assert_eq!(outcome.stderr.matches("can't raise ambient capability").count(), 1, "{outcome:#?}");
+    assert!(outcome.stderr.contains("can't raise ambient capability CAP_SETUID: "), "{outcome:#?}");
+    bundle.program(&["sleep", "100"]).detached("c2");
+    let ambient = |added: &str| bundle.exec(&["--cap", added, "c2", "grep", "CapAmb", "/proc/self/status"]);
+    assert_eq!(ambient("CAP_KILL"), "CapAmb:\t0000000000000021\n", "it is inheritable");
+    assert_eq!(ambient("CAP_SETUID"), "CapAmb:\t0000000000000001\n", "it is not");
+    bundle.spec["process"]["capabilities"]["bounding"] = json!("CAP_CHOWN");
+    let outcome = bundle.program(&["true"]).run();
+    assert_eq!(outcome.code, 1, "another mistake is one: {outcome:#?}");
+}
+
+#[test]
+fn processes_that_share_the_hosts_ids_die_with_their_cgroup() {
+    let mut bundle = Bundle::new("oci-kill-shared");
+    let namespaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "pid");
+    let mounts = bundle.spec["mounts"].as_array_mut().unwrap();
+    mounts.retain(|mount| mount["destination"] != "/proc");
+    bundle.shell("sleep 1234 & echo $! > /tmp/other; exec sleep 1235").detached("c1");
+    let other = || fs::read_to_string(bundle.root("tmp/other")).unwrap_or_default().trim().to_owned();
+    wait_until("the other process runs", || !other().is_empty());
+    let is_alive = || std::path::Path::new("/proc").join(other()).exists();
+    if bundle.oci(&["ps", "c1"]).stdout.lines().count() < 3 {
+        // Without a cgroup nobody knows which processes are the container's.
+        crate::support::env::tool("kill", ["-KILL", &other()]);
+        return;
+    }
+    assert_eq!(bundle.oci(&["kill", "c1", "KILL"]).code, 0);
+    wait_until("it has stopped", || bundle.state("c1")["status"] == "stopped");
+    assert_eq!(bundle.oci(&["delete", "c1"]).code, 0);
+    wait_until("the other process is gone too", || !is_alive());
+}
+
+#[test]
+fn a_tmpfs_without_a_mode_has_that_of_its_directory() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mut bundle = Bundle::new("oci-tmpfs-mode");
+    fs::create_dir(bundle.root("quiet")).unwrap();
+    fs::set_permissions(bundle.root("quiet"), fs::Permissions::from_mode(0o710)).unwrap();
+    let mounts = bundle.spec["mounts"].as_array_mut().unwrap();
+    for (path, options) in [("/quiet", json!([])), ("/new", json!([])), ("/given", json!(["mode=0750"]))] {
+        mounts.push(json!({"destination": path, "type": "tmpfs", "source": "tmpfs", "options": options}));
+    }
+    bundle.program(&["stat", "-c", "%a", "/quiet", "/new", "/given"]);
+    assert_eq!(bundle.ok(), "710\n1777\n750\n");
+}
+
+#[test]
+fn what_exec_is_given_can_come_by_a_pipe_and_keeps_the_personality() {
+    let mut bundle = Bundle::new("oci-exec-pipe");
+    bundle.spec["linux"]["personality"] = json!({"domain": "LINUX32"});
+    bundle.spec["linux"]["devices"] =
+        json!([{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2, "fileMode": 0o666}]);
+    bundle.program(&["sleep", "100"]).detached("c1");
+    let process = json!({"args": ["cat", "/proc/self/personality"], "cwd": "/", "env": ["PATH=/bin"],
+        "user": {"uid": 0, "gid": 0}});
+    let mut command = bundle.env.command(Vec::<String>::new());
+    let environment: Vec<_> =
+        command.get_envs().map(|(k, v)| (k.to_owned(), v.unwrap().to_owned())).collect();
+    command = std::process::Command::new("bash");
+    let script = format!("exec \"$0\" oci exec --process <(echo '{process}') c1");
+    command.args(["-c", &script]).arg(crate::support::env::rbox_binary()).env_clear().envs(environment);
+    let outcome = crate::support::env::outcome(command.stdin(std::process::Stdio::null()));
+    assert_eq!(outcome.stdout, "00000008\n", "{outcome:#?}");
+    assert!(bundle.exec(&["c1", "readlink", "/dev/ptmx"]).starts_with("pts/"));
 }
 
 #[test]

@@ -378,7 +378,7 @@ fn hooks_of_directories_run_at_every_start() {
     let outcome = run(&["run", "--name", "h", "--network=none", IMAGE, "true"]);
     assert_eq!(outcome.code, 0, "{outcome:#?}");
     env.ok(["start", "-a", "h"]);
-    let once = "\"status\":\"creating\"\n\"status\":\"stopped\"\n";
+    let once = "\"status\":\"created\"\n\"status\":\"stopped\"\n";
     assert_eq!(std::fs::read_to_string(&log).unwrap(), once.repeat(2));
     for bad in [
         "{",

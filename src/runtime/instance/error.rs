@@ -33,7 +33,7 @@ pub enum Error {
         id: String,
     },
     /// The container's first process has ended.
-    #[error("container `{id}` is not running")]
+    #[error("container not running: `{id}`")]
     Stopped {
         /// Its id.
         id: String,

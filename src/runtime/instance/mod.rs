@@ -170,7 +170,9 @@ impl Instances {
     /// When the container has stopped.
     pub fn kill(&self, id: &str, signal: i32, all: bool) -> Result<()> {
         let record = self.load(id)?;
-        if all {
+        // With a pid namespace of its own all die with the first process; else nothing would end the others.
+        let others_stay = signal == libc::SIGKILL && !record.own_pid_namespace && record.cgroup.is_some();
+        if all || others_stay {
             return kill_all(&record, signal);
         }
         let pidfd = record.open()?.ok_or_else(|| Error::Stopped { id: id.to_owned() })?;

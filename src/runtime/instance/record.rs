@@ -154,7 +154,7 @@ impl Record {
     }
 
     pub(super) fn run_post_start(&self) -> runtime::Result<()> {
-        hooks::run(&self.post_start, &self.identity(), "running", self.pid as u32)
+        hooks::run("poststart", &self.post_start, &self.identity(), "running", self.pid as u32)
     }
 
     /// All are run, whatever fails; what has failed is returned.

@@ -59,7 +59,6 @@ impl Plan {
             None => Process { cwd: PathBuf::from("/"), ..Process::default() },
         };
         complete_process(&mut process, spec)?;
-        process.personality = linux::personality(linux);
         let own_uts = namespaces.uts != super::plan::Membership::Host;
         let mut sysctls = sysctl::sysctls(linux, &namespaces, spec)?;
         // The files in /proc/sys belong to the host's root.
@@ -121,6 +120,7 @@ pub fn complete_process(process: &mut Process, spec: &Spec) -> Result<()> {
     process.keep_groups = says(KEEP_GROUPS);
     let Some(linux) = spec.linux() else { return Ok(()) };
     process.seccomp = linux.seccomp().as_ref().map(compile).transpose()?;
+    process.personality = linux::personality(linux);
     process.memory_policy = linux.memory_policy().as_ref().map(memory_policy::memory_policy).transpose()?;
     Ok(())
 }

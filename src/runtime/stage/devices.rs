@@ -45,8 +45,11 @@ impl Stage<'_> {
                 self.root().create_file("dev/console", Mode::from_raw_mode(0o600))?;
             }
         }
-        let known =
-            |device: &Device| DEFAULT.iter().any(|(name, ..)| device.path == Path::new("/dev").join(name));
+        // What is a link into the container's own devpts must not become the host's node.
+        let known = |device: &Device| {
+            let mut names = DEFAULT.iter().map(|(name, ..)| *name).chain(["ptmx"]);
+            names.any(|name| device.path == Path::new("/dev").join(name))
+        };
         for device in plan.devices.iter().filter(|device| !known(device)) {
             self.make_device(device)?;
         }

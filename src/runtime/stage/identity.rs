@@ -104,7 +104,9 @@ impl Stage<'_> {
             effective = effective.with(Capability::SYS_ADMIN);
         }
         cap::set(effective, permitted, asked.inheritable.intersection(available))?;
-        Ok(cap::set_ambient(asked.ambient.intersection(available))?)
+        // The kernel refuses others, and the specification lets a container have fewer than it asks for.
+        let ambient = asked.ambient.intersection(asked.inheritable).intersection(asked.permitted);
+        Ok(cap::set_ambient(ambient.intersection(available))?)
     }
 
     /// Whether the filter is loaded, and the enclosure made, by right of a capability.

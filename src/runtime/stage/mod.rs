@@ -200,7 +200,9 @@ impl<'a> Stage<'a> {
             Step::FindUser => self.find_user(),
             Step::ChangeOwners => self.change_owners(),
             Step::MakeWorkingDirectory => self.make_working_directory(),
-            Step::CreateContainerHooks => self.run_hooks(|plan| &plan.hooks.create_container, "created"),
+            Step::CreateContainerHooks => {
+                self.run_hooks("createContainer", |plan| &plan.hooks.create_container, "created")
+            }
             Step::MaskPaths => self.mask_paths(),
             Step::RestrictRoot => self.restrict_root(),
             Step::WaitForSurroundings => self.wait_for_surroundings(),
@@ -218,7 +220,9 @@ impl<'a> Stage<'a> {
             Step::SetCapabilities => self.set_capabilities(),
             Step::FindProgram => self.find_program(),
             Step::WaitForStart => self.wait_for_start(),
-            Step::StartContainerHooks => self.run_hooks(|plan| &plan.hooks.start_container, "created"),
+            Step::StartContainerHooks => {
+                self.run_hooks("startContainer", |plan| &plan.hooks.start_container, "created")
+            }
             Step::ForkInit => self.fork_init(),
             Step::CloseDescriptors => self.close_descriptors(),
             Step::ResetSignals => program::reset_signals(),
@@ -241,10 +245,15 @@ impl<'a> Stage<'a> {
         self.channel.as_fd()
     }
 
-    fn run_hooks(&self, select: impl FnOnce(&Plan) -> &Vec<super::plan::Hook>, status: &str) -> Result<()> {
+    fn run_hooks(
+        &self,
+        point: &str,
+        select: impl FnOnce(&Plan) -> &Vec<super::plan::Hook>,
+        status: &str,
+    ) -> Result<()> {
         let plan = self.plan();
         // The caller's environment is none of the container's business.
-        hooks::run_in(&self.process.environment, select(plan), &plan.identity, status, self.outer_pid)
+        hooks::run_in(&self.process.environment, point, select(plan), &plan.identity, status, self.outer_pid)
     }
 
     fn wait_for_surroundings(&self) -> Result<()> {

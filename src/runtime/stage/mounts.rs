@@ -68,6 +68,9 @@ impl Stage<'_> {
                         result => result?,
                     }
                 }
+                if kind == "tmpfs" && !has_mode_of_its_own(&mount.source) {
+                    self.keep_mode(&context, &mount.destination)?;
+                }
                 let tree = context.mount(0)?;
                 self.attach(mount, kind, &tree)
             }
@@ -88,6 +91,14 @@ impl Stage<'_> {
                 self.attach(&mount, "cgroup2", &tree)
             }
         }
+    }
+
+    /// Gives a tmpfs the mode of the directory that it covers: /var/cache stays root's, /tmp everybody's.
+    fn keep_mode(&self, context: &FileSystemContext, destination: &Path) -> Result<()> {
+        // There may be none yet.
+        let Ok(directory) = self.root().open_path(destination) else { return Ok(()) };
+        let stat = rustix::fs::fstat(&directory).map_err(|errno| kernel::Error::call("fstat", "", errno))?;
+        Ok(context.set(c"mode", &c_text(&format!("{:04o}", stat.st_mode & 0o7777))?)?)
     }
 
     /// A file on the container's tmpfs for copies. Its content comes last: the engine may write it

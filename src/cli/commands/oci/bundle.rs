@@ -1,9 +1,12 @@
 //! What a bundle's spec means on this machine and for this caller, before it becomes a plan.
 
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
-use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Process as SpecProcess, Spec};
+use oci_spec::runtime::{Capability, LinuxNamespace, LinuxNamespaceType, Process as SpecProcess, Spec};
 use rustix::process::geteuid;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::Context;
 use crate::cli::error::{CommandError, Result};
@@ -17,11 +20,15 @@ const MAX_SPEC: u64 = 64 << 20;
 
 /// Reads a spec; also as it is written.
 pub(super) fn read(context: &mut Context, config: &Path) -> Result<(Spec, Vec<u8>)> {
-    let bytes = file::read_limited(config, MAX_SPEC)?;
-    let mut spec: Spec = serde_json::from_slice(&bytes)
-        .map_err(|error| CommandError::new(format!("{}: {error}", config.display())))?;
+    let bytes = file::read_given(config, MAX_SPEC)?;
+    let (mut spec, bytes): (Spec, _) = match serde_json::from_slice(&bytes) {
+        Ok(spec) => (spec, bytes),
+        Err(error) => reread(context, &bytes, |document| document.get_mut("process"))
+            .ok_or_else(|| CommandError::new(format!("{}: {error}", config.display())))?,
+    };
     if let Some(process) = spec.process_mut() {
         drop_absent_labels(context, process);
+        warn_of_lost_capabilities(context, process);
     }
     let selinux = Path::new(SELINUX).exists();
     if let Some(linux) = spec.linux_mut()
@@ -33,6 +40,60 @@ pub(super) fn read(context: &mut Context, config: &Path) -> Result<(Spec, Vec<u8
     }
     add_maps(&mut spec);
     Ok((spec, bytes))
+}
+
+/// Reads the document of a process, as `exec --process` has it.
+pub(super) fn read_process(context: &mut Context, path: &Path) -> Result<SpecProcess> {
+    let bytes = file::read_given(path, MAX_SPEC)?;
+    serde_json::from_slice(&bytes)
+        .or_else(|error| {
+            reread(context, &bytes, |document| Some(document)).map(|(process, _)| process).ok_or(error)
+        })
+        .map_err(|error| CommandError::new(format!("{}: {error}", path.display())))
+}
+
+/// Once more without the capabilities that rbox does not know, if there are any: the specification lets a container
+/// have fewer than it asks for, with a warning. `None` when that was not what is wrong.
+fn reread<T: DeserializeOwned>(
+    context: &mut Context,
+    bytes: &[u8],
+    process: impl FnOnce(&mut Value) -> Option<&mut Value>,
+) -> Option<(T, Vec<u8>)> {
+    let mut document: Value = serde_json::from_slice(bytes).ok()?;
+    let sets = process(&mut document)?.get_mut("capabilities")?.as_object_mut()?;
+    let mut unknown = BTreeSet::new();
+    for set in sets.values_mut().filter_map(Value::as_array_mut) {
+        set.retain(|name| {
+            let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
+            if let (false, Some(name)) = (known, name.as_str()) {
+                unknown.insert(name.to_owned());
+            }
+            known
+        });
+    }
+    let bytes = serde_json::to_vec(&document).ok()?;
+    let read = serde_json::from_value(document).ok()?;
+    for name in unknown {
+        context.ui.warn(format_args!("ignoring unknown capability `{}`", name.escape_debug()));
+    }
+    Some((read, bytes))
+}
+
+/// The kernel lets nothing be ambient that is not inheritable and permitted.
+fn warn_of_lost_capabilities(context: &mut Context, process: &SpecProcess) {
+    let Some(sets) = process.capabilities() else { return };
+    let has = |set: &Option<HashSet<Capability>>, one: &Capability| {
+        set.as_ref().is_some_and(|set| set.contains(one))
+    };
+    let lost = |one: &&Capability| !(has(sets.inheritable(), one) && has(sets.permitted(), one));
+    let lost: BTreeSet<String> =
+        sets.ambient().iter().flatten().filter(lost).map(Capability::to_string).collect();
+    for name in lost {
+        let name = name.trim_start_matches("CAP_");
+        context.ui.warn(format_args!(
+            "can't raise ambient capability CAP_{name}: it is not both inheritable and permitted"
+        ));
+    }
 }
 
 const SELINUX: &str = "/sys/fs/selinux";

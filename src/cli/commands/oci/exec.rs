@@ -6,12 +6,11 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Capability, Process as SpecProcess};
 
 use super::Context;
-use super::bundle::drop_absent_labels;
+use super::bundle::{drop_absent_labels, read_process};
 use super::create::{preserved, send_terminal, write_pid_file};
 use super::relay::{self, Relay};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
-use crate::kernel::file;
 use crate::kernel::process::Pid;
 use crate::runtime::instance::Error;
 use crate::runtime::{self, ExecPlan, Io, Streams, UserLookup};
@@ -106,11 +105,7 @@ fn process(
     own: Option<SpecProcess>,
 ) -> Result<runtime::plan::Process> {
     let mut spec = match &args.process {
-        Some(path) => {
-            let bytes = file::read_given(path, 64 << 20)?;
-            serde_json::from_slice(&bytes)
-                .map_err(|error| CommandError::new(format!("{}: {error}", path.display())))?
-        }
+        Some(path) => read_process(context, path)?,
         None => own.unwrap_or_default(),
     };
     if args.process.is_none() {
@@ -160,6 +155,9 @@ fn add_capabilities(spec: &mut SpecProcess, names: &[String]) -> Result<()> {
         let (bounding, effective, permitted) =
             (with(sets.bounding()), with(sets.effective()), with(sets.permitted()));
         sets.set_bounding(bounding).set_effective(effective).set_permitted(permitted);
+        if sets.inheritable().as_ref().is_some_and(|set| set.contains(&capability)) {
+            sets.set_ambient(with(sets.ambient()));
+        }
     }
     spec.set_capabilities(Some(sets));
     Ok(())

@@ -80,16 +80,21 @@ pub(super) fn list(context: &mut Context, args: &ListArgs) -> Result<ExitStatus>
 
 fn table(rows: &[(Record, Status)]) -> String {
     let width = rows.iter().map(|(record, _)| record.id.len()).max().unwrap_or(0).max(2);
-    let mut text = format!("{:width$}  {:>8}  {:8}  {:30}  BUNDLE\n", "ID", "PID", "STATUS", "CREATED");
+    let bundles = rows.iter().map(|(record, _)| record.bundle.as_os_str().len()).max().unwrap_or(0).max(6);
+    let mut text = format!(
+        "{:width$}  {:>8}  {:8}  {:bundles$}  {:30}  OWNER\n",
+        "ID", "PID", "STATUS", "BUNDLE", "CREATED"
+    );
     for (record, status) in rows {
         let pid = if *status == Status::Stopped { 0 } else { record.pid };
-        let bundle = record.bundle.display();
+        let bundle = record.bundle.display().to_string();
         let _ = writeln!(
             text,
-            "{:width$}  {pid:>8}  {:8}  {:30}  {bundle}",
+            "{:width$}  {pid:>8}  {:8}  {bundle:bundles$}  {:30}  {}",
             record.id,
             status.name(),
-            record.created
+            record.created,
+            record.uid
         );
     }
     text
