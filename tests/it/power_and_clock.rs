@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::support::TestEnv;
+use super::support::env::tool;
 use super::support::fake::{Answer, FakeRegistry};
 use super::support::image::{OciImage, busybox_config, busybox_entries, file, layer, sha256};
 
@@ -96,4 +97,48 @@ fn f60_a_store_of_a_later_version_is_refused_and_left_alone() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "{\"version\":2,\"more\":true}");
     fs::write(&path, own).unwrap();
     assert_eq!(env.ok(["run", "--rm", "--network=none", IMAGE, "echo", "whole"]), "whole");
+}
+
+/// Of what a removal has done, any part reaches the disk before the power goes, and any other does not.
+#[test]
+fn f59_after_a_power_cut_during_a_removal_everything_is_there_or_gone() {
+    const FOLDERS: [&str; 6] = ["tags", "images", "layers", "blobs", "names", "containers"];
+    let env = TestEnv::new("f59");
+    env.busybox();
+    env.ok(["create", "--name", "c", "--network=none", IMAGE, "echo", "fine"]);
+    let (data, before) = (env.data(), env.work().join("before"));
+    let copy = |from: &Path, to: &Path| {
+        assert_eq!(tool("cp", ["-a".as_ref(), from.as_os_str(), to.as_os_str()]).code, 0);
+    };
+    copy(&data, &before);
+    // A name goes after its directory, and journals keep the order of what is done to directories.
+    let possible = |lost: &u32| lost & 0b11_0000 != 0b10_0000;
+    for lost in (1..1_u32 << FOLDERS.len()).filter(possible) {
+        env.ok(["system", "prune", "--all", "--force"]);
+        for (number, folder) in FOLDERS.iter().enumerate() {
+            if lost & 1 << number != 0 {
+                fs::remove_dir_all(data.join(folder)).unwrap();
+                copy(&before.join(folder), &data.join(folder));
+            }
+        }
+        let what = format!("{lost:06b}");
+        for args in [&["ps", "-a"][..], &["images"]] {
+            let outcome = env.run(args);
+            assert!(outcome.code == 0, "{what}: {args:?}: {outcome:#?}");
+        }
+        // What is there works, or says why not.
+        for args in
+            [&["start", "-a", "c"][..], &["run", "--rm", "--network=none", "--pull=never", IMAGE, "true"]]
+        {
+            let outcome = env.run(args);
+            let said = outcome.stderr.starts_with("Error: ") && !outcome.stderr.contains("panicked");
+            assert!(outcome.code == 0 || said, "{what}: {args:?}: {outcome:#?}");
+        }
+        // Nothing is in the way of having it anew.
+        env.ok(["rm", "--force", "--ignore", "c"]);
+        env.busybox();
+        let again = ["run", "--name", "c", "--network=none", IMAGE, "echo", "fine"];
+        assert_eq!(env.ok(again), "fine", "{what}");
+        assert_eq!(env.ok(["system", "check"]), "", "{what}");
+    }
 }
