@@ -11,6 +11,7 @@ use super::args::create::CreateArgs;
 use super::args::registry::check_authfile;
 use super::error::{CommandError, Result};
 use super::exit::ExitStatus;
+use super::secrets::Secrets;
 use super::ui::Ui;
 use crate::container::create::{CreateRequest, RootFs};
 use crate::engine::Engine;
@@ -71,8 +72,7 @@ pub fn image(ui: &mut Ui, engine: &Engine, args: &CreateArgs, request: &mut Crea
     let mut child = own_program(ui, engine);
     child.arg("pull").arg(format!("--policy={policy}"));
     pull_flags(args, &mut child);
-    child.args(["--", reference]);
-    let pulled = run(child)?;
+    let pulled = pull(child, &secrets(args), reference)?;
     // The name as typed says more than the id, as long as it leads there.
     if transport || !any_platform {
         *id = Some(pulled);
@@ -108,8 +108,21 @@ fn of_list(
     let mut child = own_program(ui, engine);
     child.args(["pull", "--policy=missing"]);
     pull_flags(args, &mut child);
-    child.args(["--", &format!("docker://{source}@{digest}")]);
-    run(child)
+    pull(child, &secrets(args), &format!("docker://{source}@{digest}"))
+}
+
+fn secrets(args: &CreateArgs) -> Secrets {
+    Secrets { creds: args.image.creds.clone(), decryption_key: args.image.decryption_key.clone() }
+}
+
+/// Runs `child`, a pull without the name of the image yet; the id of the image.
+///
+/// # Errors
+/// As [`run`].
+pub fn pull(mut child: Command, secrets: &Secrets, name: &str) -> Result<String> {
+    secrets.announce(&mut child);
+    child.args(["--", name]);
+    finish(child, secrets)
 }
 
 /// This program with the same options before the command name.
@@ -152,7 +165,6 @@ fn pull_flags(args: &CreateArgs, child: &mut Command) {
         ("--os", &flags.os),
         ("--variant", &flags.variant),
         ("--platform", &flags.platform),
-        ("--creds", &flags.creds),
         ("--retry-delay", &flags.retry_delay),
     ];
     for (flag, value) in texts {
@@ -170,9 +182,6 @@ fn pull_flags(args: &CreateArgs, child: &mut Command) {
             child.arg(flag).arg(path);
         }
     }
-    for key in &flags.decryption_key {
-        child.arg(format!("--decryption-key={key}"));
-    }
     if let Some(retry) = flags.retry {
         child.arg(format!("--retry={retry}"));
     }
@@ -188,9 +197,13 @@ fn pull_flags(args: &CreateArgs, child: &mut Command) {
 ///
 /// # Errors
 /// When it fails; it has said why.
-pub fn run(mut child: Command) -> Result<String> {
+pub fn run(child: Command) -> Result<String> {
+    finish(child, &Secrets::default())
+}
+
+fn finish(mut child: Command, secrets: &Secrets) -> Result<String> {
     let failed = |error| crate::kernel::Error::path("execve", "/proc/self/exe", error);
-    let mut running = child.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(failed)?;
+    let mut running = secrets.start(child.stdout(Stdio::piped())).map_err(failed)?;
     let mut text = String::new();
     if let Some(mut output) = running.stdout.take() {
         output.read_to_string(&mut text).map_err(failed)?;

@@ -90,6 +90,7 @@ use invocation::Invocation;
 #[must_use]
 pub fn main() -> ExitCode {
     let mut words: Vec<OsString> = std::env::args_os().collect();
+    secrets::hide_own(&words);
     let program = if words.is_empty() { OsString::new() } else { words.remove(0) };
     if let Some(words) = commands::oci::words(&program, &words) {
         return commands::oci::main(words);

@@ -341,6 +341,29 @@ pub fn start_time(pid: Pid) -> Result<u64> {
 /// Puts `title` in place of this process's arguments, which every user of the host can read in
 /// `/proc/PID/cmdline` and which may hold secrets (`-e PASSWORD=…`).
 pub fn hide_arguments(title: &str) -> Result<()> {
+    let (start, size) = arguments()?;
+    // The kernel reads on behind the end if the last byte is not 0.
+    let mut text = title.as_bytes()[..title.len().min(size.saturating_sub(1))].to_vec();
+    text.resize(size, 0);
+    overwrite(&[(start, text)])
+}
+
+/// Puts asterisks in place of parts of this process's arguments: offset and length among all of them, each of which
+/// ends with a 0. Nothing else moves, since pointers lead to the arguments.
+pub fn hide_in_arguments(parts: &[(usize, usize)]) -> Result<()> {
+    const SHOWN: usize = 3;
+    let (start, size) = arguments()?;
+    let inside = |(offset, length): &(usize, usize)| offset.saturating_add(*length) < size;
+    let hidden = parts.iter().filter(|part| inside(part)).map(|(offset, length)| {
+        let mut text = vec![b'*'; SHOWN.min(*length)];
+        text.resize(*length, 0);
+        (start + *offset as u64, text)
+    });
+    overwrite(&hidden.collect::<Vec<_>>())
+}
+
+/// Where the arguments of this process begin in its memory, and how long they are.
+fn arguments() -> Result<(u64, usize)> {
     let path = "/proc/self/stat";
     let stat = fs::read_to_string(path).map_err(|source| Error::path("read", path, source))?;
     // Fields 48 and 49 are where the arguments begin and end; the command's name ends at the last ')'.
@@ -349,15 +372,17 @@ pub fn hide_arguments(title: &str) -> Result<()> {
     let (Some(Ok(start)), Some(Ok(end))) = (fields.next(), fields.next()) else {
         return Err(Error::path("parse", path, io::Error::from(io::ErrorKind::InvalidData)));
     };
-    // The kernel reads on behind the end if the last byte is not 0.
-    let size = usize::try_from(end.saturating_sub(start)).unwrap_or_default();
-    let mut text = title.as_bytes()[..title.len().min(size.saturating_sub(1))].to_vec();
-    text.resize(size, 0);
+    Ok((start, usize::try_from(end.saturating_sub(start)).unwrap_or_default()))
+}
+
+/// Writes into the memory of this process.
+fn overwrite(parts: &[(u64, Vec<u8>)]) -> Result<()> {
     let path = "/proc/self/mem";
     let memory = fs::File::options().write(true).open(path);
-    memory
-        .and_then(|memory| std::os::unix::fs::FileExt::write_all_at(&memory, &text, start))
-        .map_err(|source| Error::path("write", path, source))
+    let write = |memory: fs::File| {
+        parts.iter().try_for_each(|(at, text)| std::os::unix::fs::FileExt::write_all_at(&memory, text, *at))
+    };
+    memory.and_then(write).map_err(|source| Error::path("write", path, source))
 }
 
 /// The identity of this boot of the machine.

@@ -48,6 +48,7 @@ mod migrate;
 mod oci;
 mod output;
 mod power_and_clock;
+mod process_list;
 mod pull;
 mod push;
 mod registries_conf;

@@ -34,6 +34,11 @@ pub struct RegistryArgs {
 }
 
 impl RegistryArgs {
+    /// Adds credentials that came by another way.
+    pub fn take_credentials(&mut self, text: Option<String>) {
+        self.creds = text.or(self.creds.take());
+    }
+
     /// The options of the image layer, with containers.conf behind them.
     ///
     /// # Errors
@@ -84,7 +89,10 @@ pub fn decryption_keys(texts: &[String]) -> Result<DecryptionKeys> {
 }
 
 /// `USERNAME:PASSWORD`.
-fn credentials(text: &str) -> Result<Credentials> {
+///
+/// # Errors
+/// When it is something else; it is not in the message.
+pub fn credentials(text: &str) -> Result<Credentials> {
     match text.split_once(':') {
         _ if text.is_empty() => Err(CommandError::new("no credentials provided")),
         Some(("", _)) => Err(CommandError::new("user name is empty")),

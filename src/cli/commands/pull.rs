@@ -6,6 +6,7 @@ use crate::cli::args::registry::{PlatformArgs, RegistryArgs, decryption_keys};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::progress::PullProgress;
+use crate::cli::secrets::Secrets;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::events::Event;
@@ -38,6 +39,9 @@ pub struct Args {
     /// Pathname of signature policy file (not usually used)
     #[arg(long, value_name = "Pathname", hide = true)]
     signature_policy: Option<PathBuf>,
+    /// Take credentials and keys from another rbox, which has no arguments for them
+    #[arg(long, hide = true)]
+    secrets_from_stdin: bool,
     #[command(flatten)]
     platform: PlatformArgs,
     #[command(flatten)]
@@ -51,13 +55,20 @@ pub struct Args {
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let policy: PullPolicy =
         args.policy.parse().map_err(|error: image::PullPolicyError| CommandError::new(error.to_string()))?;
+    let mut registry = args.registry;
+    let mut keys = args.decryption_key;
+    if args.secrets_from_stdin {
+        let secrets = Secrets::read()?;
+        registry.take_credentials(secrets.creds);
+        keys.extend(secrets.decryption_key);
+    }
     let mut request = PullRequest {
         name: String::new(),
         policy,
         platform: args.platform.into_platform()?,
         all_tags: args.all_tags,
-        decryption: decryption_keys(&args.decryption_key)?,
-        registry: args.registry.into_options(engine.config()?)?,
+        decryption: decryption_keys(&keys)?,
+        registry: registry.into_options(engine.config()?)?,
     };
     if args.quiet {
         ui.set_quiet(true);

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use crate::cli::ensure;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::cli::secrets::Secrets;
 use crate::cli::ui::Ui;
 use crate::cli::values::go_bool;
 use crate::config::Env;
@@ -113,17 +114,14 @@ fn bring(ui: &Ui, engine: &Engine, args: &Args) -> Result<()> {
             child.arg(flag).arg(path);
         }
     }
-    if let Some(creds) = &args.creds {
-        child.arg(format!("--creds={creds}"));
-    }
     if let Some(verify) = args.tls_verify {
         child.arg(format!("--tls-verify={verify}"));
     }
     if args.quiet {
         child.arg("--quiet");
     }
-    child.args(["--", &args.image]);
-    ensure::run(child).map(drop)
+    let secrets = Secrets { creds: args.creds.clone(), ..Secrets::default() };
+    ensure::pull(child, &secrets, &args.image).map(drop)
 }
 
 /// Removes the container whose name the command gives to a new one.
