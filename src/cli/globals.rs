@@ -112,8 +112,19 @@ impl GlobalArgs {
 
     /// Refuses what nothing reads yet. Whoever implements an option takes it out here.
     fn refuse_unread(&self) -> Result<()> {
+        let is_store = |option: &&String| STORE_OPTIONS.iter().any(|key| option.starts_with(key));
+        if let Some(option) = self.storage_opt.iter().find(is_store) {
+            let path = option.split_once('=').map_or("", |(_, path)| path);
+            return Err(CommandError::new(format!("not supported: --storage-opt {option}: rbox reads its own store only"))
+                .with_hint(format!("`rbox pull 'containers-storage:[overlay@{path}]NAME'` brings an image over from a store of podman's")));
+        }
+        if self.imagestore.is_some() {
+            return Err(CommandError::new(
+                "not supported yet: --imagestore: images are kept with containers",
+            )
+            .with_hint("`--root DIR`, or graphroot in storage.conf, puts both elsewhere"));
+        }
         let unread = [
-            ("--imagestore", self.imagestore.is_some()),
             ("--network-config-dir", self.network_config_dir.is_some()),
             ("--storage-opt", self.storage_opt.iter().any(|option| !is_known_storage_option(option))),
             ("--volumepath", self.volumepath.is_some()),
@@ -190,6 +201,10 @@ impl GlobalArgs {
         }
     }
 }
+
+/// What names additional stores.
+const STORE_OPTIONS: [&str; 4] =
+    ["additionalimagestore=", "overlay.imagestore=", "overlay.additionalimagestore=", "vfs.imagestore="];
 
 fn is_known_storage_option(option: &str) -> bool {
     option.split_once('=').is_some_and(|(key, _)| is_mount_program(key))

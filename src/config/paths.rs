@@ -28,6 +28,8 @@ pub struct Paths {
     pub home: PathBuf,
     /// The program that mounts overlays in the kernel's place, if one is configured.
     pub mount_program: Option<PathBuf>,
+    /// Read-only stores of podman's form that storage.conf names; rbox does not look into them by itself.
+    pub additional_stores: Vec<PathBuf>,
 }
 
 /// What the command line and storage.conf say about directories.
@@ -48,10 +50,11 @@ impl Paths {
     pub fn find(env: &Env, options: &PathOptions) -> Result<Self> {
         let home = home_dir(env)?;
         let config_home = config_home(env, &home);
-        let hints = match (&options.root, options.runroot.as_ref().or(options.tmpdir.as_ref())) {
+        let mut hints = match (&options.root, options.runroot.as_ref().or(options.tmpdir.as_ref())) {
             (Some(_), Some(_)) => StorageHints::default(),
             _ => StorageHints::load(env, &config_home),
         };
+        let additional_stores = std::mem::take(&mut hints.additional_stores);
         let data = match options.root.as_ref().or(hints.graphroot.as_ref()) {
             Some(root) => absolute(root)?,
             None => {
@@ -64,7 +67,7 @@ impl Paths {
         };
         let mount_program = options.mount_program.clone().or(hints.mount_program);
         let mount_program = mount_program.filter(|program| !program.as_os_str().is_empty());
-        Ok(Self { data, run, config_home, home, mount_program })
+        Ok(Self { data, run, config_home, home, mount_program, additional_stores })
     }
 }
 

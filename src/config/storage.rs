@@ -24,6 +24,8 @@ pub struct StorageHints {
     pub runroot: Option<PathBuf>,
     /// The program that mounts overlays in the kernel's place.
     pub mount_program: Option<PathBuf>,
+    /// Read-only stores of podman's form, which rbox does not look into by itself.
+    pub additional_stores: Vec<PathBuf>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -44,6 +46,7 @@ struct Storage {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Options {
+    additionalimagestores: Vec<String>,
     mount_program: String,
     overlay: Overlay,
 }
@@ -61,6 +64,10 @@ impl Storage {
             .into_iter()
             .find_map(|text| expand(text, env))
     }
+
+    fn additional_stores(&self, env: &Env) -> Vec<PathBuf> {
+        self.options.additionalimagestores.iter().filter_map(|text| expand(text, env)).collect()
+    }
 }
 
 impl StorageHints {
@@ -76,6 +83,7 @@ impl StorageHints {
                 graphroot: expand(&storage.graphroot),
                 runroot: expand(&storage.runroot),
                 mount_program: storage.mount_program(env),
+                additional_stores: storage.additional_stores(env),
             };
         }
         let user = config_home.join("containers/storage.conf");
@@ -87,6 +95,7 @@ impl StorageHints {
                 graphroot: expand(&storage.graphroot).map(below),
                 runroot: expand(&storage.runroot).map(below),
                 mount_program: storage.mount_program(env),
+                additional_stores: storage.additional_stores(env),
             };
         }
         for path in ["/etc/containers/storage.conf", "/usr/share/containers/storage.conf"] {
@@ -95,7 +104,9 @@ impl StorageHints {
                 let graphroot = if is_user { expand(&storage.rootless_storage_path) } else { None };
                 let graphroot = graphroot.map(|path| path.join("rbox"));
                 let mount_program = storage.mount_program(env);
-                return Self { source: Some(path.into()), graphroot, runroot: None, mount_program };
+                let additional_stores = storage.additional_stores(env);
+                let source = Some(path.into());
+                return Self { source, graphroot, runroot: None, mount_program, additional_stores };
             }
         }
         Self::default()

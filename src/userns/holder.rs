@@ -175,8 +175,14 @@ mod tests {
             maps: IdMaps { uid: line.clone(), gid: line },
             kind: MapKind::Single { why: SingleReason::Nested },
         };
-        let paths =
-            Paths { data: run.clone(), run, config_home: "/".into(), home: "/".into(), mount_program: None };
+        let paths = Paths {
+            data: run.clone(),
+            run,
+            config_home: "/".into(),
+            home: "/".into(),
+            mount_program: None,
+            additional_stores: Vec::new(),
+        };
         (paths, maps)
     }
 

@@ -224,3 +224,25 @@ fn indexes_are_searched_for_the_platform() {
     let missing = pull(&["--platform=linux/riscv64"]);
     assert!(missing.code == 125 && missing.stderr.contains("riscv64"), "{missing:#?}");
 }
+
+#[test]
+fn additional_stores_of_podman_are_named_and_not_searched() {
+    let mut env = TestEnv::new("additional");
+    let registry = registry(&env, false);
+    let image = format!("{}/busybox:1", registry.host());
+    let conf = env.work().join("storage.conf");
+    let text =
+        "[storage]\ndriver = \"overlay\"\n[storage.options]\nadditionalimagestores = [\"/shared/images\"]\n";
+    std::fs::write(&conf, text).unwrap();
+    env.set("CONTAINERS_STORAGE_CONF", conf.to_str().unwrap());
+    let pulled = env.run(["pull", "-q", "--tls-verify=false", &image]);
+    let way = format!("pull 'containers-storage:[overlay@/shared/images]{image}'");
+    assert!(pulled.code == 0 && pulled.stderr.contains(&way), "{pulled:#?}");
+    let here = env.run(["run", "--rm", &image, "true"]);
+    assert!(here.code == 0 && here.stderr.is_empty(), "{here:#?}");
+    for option in ["additionalimagestore=/x", "overlay.imagestore=/x"] {
+        let said = env.fails(125, ["--storage-opt", option, "images"]);
+        assert!(said.contains("[overlay@/x]NAME"), "{said}");
+    }
+    assert!(env.fails(125, ["--imagestore=/x", "images"]).contains("--root DIR"));
+}

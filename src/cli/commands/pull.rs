@@ -10,6 +10,7 @@ use crate::cli::secrets::Secrets;
 use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::events::Event;
+use crate::image::transport::Transport;
 use crate::image::{self, Context, PullPolicy, PullRequest};
 use crate::store::ImageId;
 
@@ -73,6 +74,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if args.quiet {
         ui.set_quiet(true);
     }
+    warn_about_stores(ui, engine, &args.image)?;
     let mut last = None;
     for name in args.image {
         request.name = name;
@@ -100,4 +102,19 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         }
     }
     last.map_or(Ok(ExitStatus::SUCCESS), Err)
+}
+
+/// Says that stores are not read in which podman would have looked first.
+fn warn_about_stores(ui: &mut Ui, engine: &Engine, names: &[String]) -> Result<()> {
+    let mut plain = names.iter().filter(|name| matches!(Transport::parse(name), Ok(None)));
+    let Some(name) = plain.next() else { return Ok(()) };
+    for store in &engine.paths()?.additional_stores {
+        let store = store.display();
+        ui.warn(format_args!(
+            "{store}, of additionalimagestores in storage.conf, is not searched: it is a store of podman's form \
+             (`{} pull 'containers-storage:[overlay@{store}]{name}'` brings an image over)",
+            ui.program().to_owned()
+        ));
+    }
+    Ok(())
 }
