@@ -260,6 +260,38 @@ fn chosen_layers_are_encrypted_for_skopeo_and_back() {
     );
 }
 
+#[test]
+fn images_of_lists_are_encrypted() {
+    let env = TestEnv::new("encrypt-list");
+    let registry = Registry::open(&env.work());
+    let id = load(&env);
+    let (private, public) = curve(&env, "P-256");
+    let jwe = format!("jwe:{public}");
+    env.ok(["manifest", "create", "many", IMAGE]);
+    let reader = TestEnv::new("encrypt-list-reader");
+    let places = [
+        format!("docker://{}/sealed", registry.host()),
+        format!("oci:{}:x", path(&env, "layout")),
+        format!("oci-archive:{}:x", path(&env, "archive")),
+        format!("dir:{}", path(&env, "dir")),
+    ];
+    for place in places {
+        env.ok(["push", "-q", "--tls-verify=false", "--encryption-key", &jwe, "many", &place]);
+        let refused = pull(&reader, &[], &place);
+        assert!(refused.code == 125 && refused.stderr.contains("encrypted"), "{place}: {refused:#?}");
+        let pulled = pull(&reader, &[&private], &place);
+        assert_eq!(pulled.stdout.trim(), id, "{place}: {pulled:#?}");
+        reader.ok(["rmi", "-a", "-f"]);
+        let copy = format!("dir:{}", path(&env, "copy"));
+        let copied =
+            skopeo(&["copy", "-q", "--src-tls-verify=false", "--decryption-key", &private, &place, &copy]);
+        assert_eq!(copied.code, 0, "{place}: {copied:#?}");
+    }
+    let docker = format!("dir:{}", path(&env, "missing"));
+    let said = env.fails(125, ["push", "-q", "--format=v2s2", "--encryption-key", &jwe, "many", &docker]);
+    assert!(said.contains("cannot be encrypted"), "{said}");
+}
+
 /// Changes a layer of a layout, or what is said about it, and makes all digests above it right again.
 fn change(layout: &Path, edit: impl Fn(&mut Vec<u8>, &mut Value)) {
     let index_path = layout.join("index.json");

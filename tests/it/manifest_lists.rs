@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::support::TestEnv;
 use super::support::env::tool;
-use super::support::image::{architecture, busybox_config, file};
+use super::support::image::{architecture, busybox_archive, busybox_config, file};
 use super::support::registry::Registry;
 
 fn registry(env: &TestEnv) -> Registry {
@@ -241,4 +241,103 @@ fn images_are_also_pushed_in_other_compressions() {
     // What the registry has is listed.
     let tags = env.ok(["search", "--list-tags", "--tls-verify=false", "--format={{.Name}} {{.Tag}}", &name]);
     assert!(tags.lines().any(|line| line == format!("{}/multi 1", registry.host())), "{tags}");
+}
+
+/// Layouts, archives and folders, read back by skopeo, which looks at every blob, and by platform.
+#[test]
+fn lists_are_written_into_files() {
+    let env = TestEnv::new("listfiles");
+    let id = env.ok(["image", "inspect", "--format={{.Id}}", env.busybox()]);
+    env.load_image("localhost/other:latest", &[file("other", "x")], &busybox_config());
+    let other = env.ok(["image", "inspect", "--format={{.Id}}", "other"]);
+    env.ok(["manifest", "create", "multi", env.busybox()]);
+    env.ok(["manifest", "add", "--arch=riscv64", "multi", "other"]);
+    let path = |name: &str| env.work().join(name).display().to_string();
+    let reader = TestEnv::new("listfiles-reader");
+    let places = [("oci", ":one"), ("oci-archive", ":one"), ("dir", "")];
+    for (kind, name) in places {
+        let target = format!("{kind}:{}{name}", path(kind));
+        env.ok(["manifest", "push", "-q", "--all", "multi", &target]);
+        let raw = tool("skopeo", ["inspect", "--raw", &target]).stdout;
+        let raw: Value = serde_json::from_str(&raw).unwrap();
+        assert_eq!(raw["manifests"].as_array().unwrap().len(), 2, "{target}: {raw}");
+        assert_eq!(raw["manifests"][1]["platform"]["architecture"], "riscv64", "{target}: {raw}");
+        let copy = format!("dir:{}", path(&format!("copy-of-{kind}")));
+        tool("skopeo", ["--insecure-policy", "copy", "-q", "--all", &target, &copy]);
+        for source in [&target, &copy] {
+            assert_eq!(reader.ok(["pull", "-q", source]), id, "{source}");
+            assert_eq!(reader.ok(["pull", "-q", "--arch=riscv64", source]), other, "{source}");
+            let wrong = reader.fails(125, ["pull", "-q", "--arch=s390x", source]);
+            reader.ok(["rmi", "-f", &id, &other]);
+            assert!(wrong.contains("s390x"), "{source}: {wrong}");
+        }
+    }
+    // `push` of a list does the same, compressed as asked, and without its images it is the list alone.
+    let zstd = format!("oci:{}:two", path("oci"));
+    env.ok(["push", "-q", "--compression-format=zstd", "--force-compression", "multi", &zstd]);
+    let raw: Value = serde_json::from_str(&tool("skopeo", ["inspect", "--raw", &zstd]).stdout).unwrap();
+    assert_eq!(raw["manifests"][0]["annotations"]["io.github.containers.compression.zstd"], "true", "{raw}");
+    assert_eq!(reader.ok(["pull", "-q", &zstd]), id);
+    env.ok(["manifest", "push", "-q", "--all=false", "multi", &format!("oci:{}", path("bare"))]);
+    let blobs = std::fs::read_dir(env.work().join("bare/blobs/sha256")).unwrap().count();
+    assert_eq!(blobs, 1, "only the index");
+    // An altered manifest is noticed.
+    let folder = env.work().join("dir");
+    let list: Value = serde_json::from_slice(&std::fs::read(folder.join("manifest.json")).unwrap()).unwrap();
+    let digest = list["manifests"][0]["digest"].as_str().unwrap().trim_start_matches("sha256:").to_owned();
+    let manifest = folder.join(format!("{digest}.manifest.json"));
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    bytes.push(b' ');
+    std::fs::write(&manifest, bytes).unwrap();
+    reader.fails(125, ["pull", "-q", &format!("dir:{}", path("dir"))]);
+    let none = path("none");
+    for (flags, target, why) in [
+        (&[][..], format!("docker-archive:{none}"), "cannot hold a manifest list"),
+        (&["--format=v2s2"], format!("oci:{none}"), "OCI documents only"),
+        (&["--add-compression=zstd"], format!("oci:{none}"), "not supported yet: --add-compression"),
+        (&["--sign-by=me"], format!("oci:{none}"), "not supported yet: signatures in files"),
+        (&[], "containers-storage:x".to_owned(), "only read here"),
+    ] {
+        let line = ["manifest", "push", "-q"].iter().chain(flags).copied().chain(["multi", &target]);
+        let said = env.fails(125, line);
+        assert!(said.contains(why), "{target}: {said}");
+        assert!(!env.work().join("none").exists(), "{target}");
+    }
+}
+
+#[test]
+fn files_of_a_list_go_into_a_layout() {
+    let env = TestEnv::new("listartifact");
+    std::fs::write(env.work().join("notes"), "some notes").unwrap();
+    env.ok(["manifest", "create", "multi", env.busybox()]);
+    env.ok(["manifest", "add", "--artifact", "--artifact-type=text/x-notes", "multi", "notes"]);
+    let layout = env.work().join("layout");
+    env.ok(["manifest", "push", "-q", "multi", &format!("oci:{}:x", layout.display())]);
+    let digest = super::support::image::sha256(b"some notes");
+    assert_eq!(std::fs::read(layout.join("blobs/sha256").join(digest)).unwrap(), b"some notes");
+    let archive = format!("oci-archive:{}", env.work().join("archive").display());
+    env.ok(["manifest", "push", "-q", "multi", &archive]);
+    env.ok(["pull", "-q", &archive]);
+}
+
+#[test]
+fn images_of_a_list_are_asked_for_with_a_password() {
+    use super::support::registry::{PASSWORD, USER};
+    let env = TestEnv::new("listcreds");
+    let dir = env.work().join("registry");
+    std::fs::create_dir_all(&dir).unwrap();
+    let registry = Registry::secured(&dir);
+    let image = format!("docker://{}/busybox:1", registry.host());
+    registry.push_archive(&busybox_archive(&env.work(), "localhost/busybox:1"), "busybox:1");
+    env.ok(["manifest", "create", "multi"]);
+    let add = |more: &[&str]| {
+        let line = ["manifest", "add", "--tls-verify=false"].iter().chain(more).copied();
+        env.run(line.chain(["multi", &image]))
+    };
+    assert_eq!(add(&[]).code, 125);
+    let wrong = add(&["--creds", &format!("{USER}:guess")]);
+    assert!(wrong.code == 125 && !wrong.stderr.contains("guess"), "{wrong:#?}");
+    let right = add(&["--creds", &format!("{USER}:{PASSWORD}")]);
+    assert_eq!(right.code, 0, "{right:#?}");
+    assert_eq!(inspect(&env, "multi")["manifests"].as_array().unwrap().len(), 1);
 }

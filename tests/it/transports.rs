@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::support::TestEnv;
 use super::support::env::tool;
-use super::support::image::{busybox_config, busybox_entries, file, layer};
+use super::support::image::{OciImage, TAR_GZIP, busybox_config, busybox_entries, file, gzip, layer};
 
 fn json(path: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
@@ -131,6 +131,40 @@ fn saved_layers_are_as_asked() {
     env.fails(125, ["push", image, "oci:"]);
     env.fails(125, ["push", image, &format!("oci-archive:{}/no/such/folder.tar", env.work().display())]);
     assert!(env.leaks().is_empty());
+}
+
+/// Layers go into a file by several threads, and through a pipe by one: the bytes are the same.
+#[test]
+fn archives_are_the_same_in_a_file_and_through_a_pipe() {
+    let env = TestEnv::new("side-by-side");
+    let noise =
+        |seed: u32| (0..300_000_u32).map(|i| format!("{}", i.wrapping_mul(seed) >> 7)).collect::<String>();
+    let layers: Vec<Vec<u8>> =
+        (1..6_u32).map(|i| layer(&[file(&format!("f{i}"), &noise(i * 2_654_435))])).collect();
+    let mut image = OciImage::new(&layers, &busybox_config());
+    image.layers = layers.iter().map(|layer| (gzip(layer), TAR_GZIP)).collect();
+    image.describe();
+    let packed = env.work().join("packed");
+    image.write(&packed, "localhost/many:1");
+    env.ok(["load", "-q", "-i", packed.to_str().unwrap()]);
+    let saved = env.work().join("saved.tar");
+    env.ok(["save", "-q", "-o", saved.to_str().unwrap(), "localhost/many:1"]);
+    let piped = env.work().join("piped.tar");
+    let mut command = env.command(["save", "-q", "localhost/many:1"]);
+    let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+    std::io::copy(&mut child.stdout.take().unwrap(), &mut std::fs::File::create(&piped).unwrap()).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(std::fs::read(&saved).unwrap() == std::fs::read(&piped).unwrap());
+    // A damaged layer leaves no archive.
+    let manifest = &image.manifest["layers"][2]["digest"];
+    let blob = env.data().join("blobs").join(manifest.as_str().unwrap().replace(':', "/"));
+    let mut bytes = std::fs::read(&blob).unwrap();
+    let middle = bytes.len() / 2;
+    bytes.truncate(middle);
+    std::fs::write(&blob, bytes).unwrap();
+    std::fs::remove_file(&saved).unwrap();
+    env.fails(125, ["save", "-q", "-o", saved.to_str().unwrap(), "localhost/many:1"]);
+    assert!(!saved.exists());
 }
 
 #[test]

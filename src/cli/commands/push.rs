@@ -12,7 +12,9 @@ use crate::cli::values::go_bool;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::events::Event;
-use crate::image::archive::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, Source, save};
+use crate::image::archive::{
+    SaveFormat, SaveImage, SaveLayers, SaveListRequest, SaveRequest, SaveTarget, Source, save, save_list,
+};
 use crate::image::compress::Settings;
 use crate::image::encryption::EncryptionKeys;
 use crate::image::manifest::Family;
@@ -210,14 +212,14 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         Transport::Files(_) if !signing.is_empty() => {
             return Err(CommandError::new("not supported yet: signatures in files"));
         }
-        Transport::Files(_) if image.list => {
-            return Err(CommandError::new("not supported yet: writing a manifest list into files"));
+        Transport::Files(target) if image.list => {
+            let layers = file_layers(&target, args.compress || recompress, (compression, recompress));
+            let (list, family) = (image, format);
+            let request = SaveListRequest { list, all: true, family, layers, encryption, registry, target };
+            save_list(engine.images()?, &request, &mut progress)?
         }
         Transport::Files(files) => {
-            let layers = match (args.compress || recompress, &files) {
-                (false, Source::Dir { .. }) => SaveLayers::Usual,
-                _ => SaveLayers::Compressed(compression, recompress),
-            };
+            let layers = file_layers(&files, args.compress || recompress, (compression, recompress));
             save(engine.images()?, to_files(image, files, format, (layers, encryption))?, &mut progress)?
         }
     };
@@ -229,8 +231,20 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     Ok(ExitStatus::SUCCESS)
 }
 
+/// How layers are written into files; those of a `dir:` stay as they are unless that was `asked` for.
+pub(in crate::cli) fn file_layers(
+    target: &Source,
+    asked: bool,
+    (settings, all): (Settings, bool),
+) -> SaveLayers {
+    match target {
+        Source::Dir { .. } if !asked => SaveLayers::Usual,
+        _ => SaveLayers::Compressed(settings, all),
+    }
+}
+
 /// Where to; without a transport it is a registry.
-fn destination(text: &str) -> Result<Transport> {
+pub(in crate::cli) fn destination(text: &str) -> Result<Transport> {
     if let Some(transport) = Transport::parse(text)? {
         return Ok(transport);
     }

@@ -136,7 +136,8 @@ fn one(
     Ok(Found { top: entry.digest.clone(), names, image: Packed { documents, contents } })
 }
 
-fn choose<'i>(index: &'i Index, platform: Option<&Platform>) -> Result<&'i Descriptor, Failure> {
+/// The entry for the platform, or for this machine's.
+pub(super) fn choose<'i>(index: &'i Index, platform: Option<&Platform>) -> Result<&'i Descriptor, Failure> {
     let wanted = platform.cloned().unwrap_or_else(Platform::host);
     let no_platforms = index.manifests.iter().all(|entry| entry.platform.is_none());
     if let [only] = index.manifests.as_slice()

@@ -11,6 +11,7 @@ use super::{ArchiveError, Source, bring, dir, docker, layout, podman, spool};
 use crate::config::StorageHints;
 use crate::image::encryption::DecryptionKeys;
 use crate::image::error::{Error, Result};
+use crate::image::platform::Platform;
 use crate::image::policy::Demands;
 use crate::image::progress::{Event, Progress, Reporter};
 use crate::image::pull::Context;
@@ -87,7 +88,7 @@ pub fn load(context: Context<'_>, request: LoadRequest, progress: &mut dyn Progr
 pub(crate) fn load_source(
     context: Context<'_>,
     source: &Source,
-    keys: &DecryptionKeys,
+    (platform, keys): (Option<&Platform>, &DecryptionKeys),
     reporter: Reporter<'_>,
 ) -> Result<Vec<ImageId>> {
     let path = source.path();
@@ -101,10 +102,10 @@ pub(crate) fn load_source(
     let files = open(context, path).map_err(|error| archive_error(Some(path), error))?;
     let found = match source {
         Source::OciLayout { reference, .. } | Source::OciArchive { reference, .. } => {
-            layout::images(&files, reference.as_deref(), None)
+            layout::images(&files, reference.as_deref(), platform)
         }
         Source::DockerArchive { reference, .. } => docker::images(&files, reference.as_deref()),
-        Source::Dir { .. } => dir::image(&files).map(|found| vec![found]),
+        Source::Dir { .. } => dir::image(&files, platform).map(|found| vec![found]),
     };
     let found = found.map_err(|failure| image_error(Some(path), failure))?;
     verify(&demands, path, matches!(source, Source::Dir { .. }), &found)?;
@@ -132,7 +133,10 @@ fn verify(demands: &Demands, path: &Path, is_dir: bool, found: &[Found]) -> Resu
     }
     let signatures = if is_dir { in_folder(path)? } else { Vec::new() };
     for found in found {
-        let subject = Subject { name: None, manifest: &found.image.documents.manifest_bytes };
+        let documents = &found.image.documents;
+        // Of a list the signatures are those of the list itself.
+        let manifest = documents.indexes.first().unwrap_or(&documents.manifest_bytes);
+        let subject = Subject { name: None, manifest };
         demands.check(subject, &signatures)?;
     }
     Ok(())
@@ -183,7 +187,7 @@ fn detect(files: &Files) -> Result<Vec<Found>, Failure> {
     if start[..count].trim_ascii_start().starts_with(b"[") {
         docker::images(files, None)
     } else {
-        dir::image(files).map(|found| vec![found])
+        dir::image(files, None).map(|found| vec![found])
     }
 }
 

@@ -20,12 +20,15 @@ mod load;
 mod output;
 mod podman;
 mod save;
+mod save_list;
+mod side_by_side;
 mod spool;
 
 pub use error::ArchiveError;
 pub use load::{LoadRequest, Loaded, load};
 pub(crate) use load::{import_podman, load_source};
 pub use save::{SaveFormat, SaveImage, SaveLayers, SaveRequest, SaveTarget, save};
+pub use save_list::{SaveListRequest, save_list};
 pub(crate) use spool::{copy_folder, nameless};
 
 use std::path::PathBuf;

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::PathBuf;
 
 use super::ArchiveError;
+use super::side_by_side::Place;
 use crate::image::decompress::{Decompressor, Failure};
 use crate::image::error::Error;
 use crate::image::manifest::DOCUMENT_MAX;
@@ -19,6 +20,16 @@ pub(super) const PIECE: usize = 256 << 10;
 pub(super) enum Problem {
     Archive(ArchiveError),
     Image(Box<Error>),
+}
+
+impl Problem {
+    /// The error, with the file or folder that was written.
+    pub(super) fn of(self, path: Option<PathBuf>) -> Error {
+        match self {
+            Self::Archive(error) => Error::Archive { path, source: Box::new(error) },
+            Self::Image(error) => *error,
+        }
+    }
 }
 
 impl<E: Into<ArchiveError>> From<E> for Problem {
@@ -36,6 +47,10 @@ pub(super) trait Output {
     fn has(&self, name: &str, size: u64) -> bool;
     /// Reads a document that is there already.
     fn existing(&self, name: &str) -> Option<Vec<u8>>;
+    /// Has room for a file of exactly `size` bytes, which others write; nothing where that is not possible.
+    fn reserve(&mut self, _name: &str, _size: u64) -> Saved<Option<Place>> {
+        Ok(None)
+    }
     /// Writes a file of exactly `size` bytes.
     fn file(&mut self, name: &str, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Saved) -> Saved;
 }
@@ -112,19 +127,21 @@ fn inflate(file: &mut File, mut writer: pipe::Writer) -> Result<(), Option<Archi
 /// A tar archive.
 pub(super) struct TarOutput<W: Write> {
     pub(super) writer: Writer<W>,
-    /// Folders that have an entry. Readers without rights cannot make those that are only implied.
-    folders: HashSet<String>,
+    /// The file that is written, if nobody else writes it and it has a beginning.
+    own: Option<File>,
+    /// What has an entry: files, and folders, since readers without rights cannot make those that are only implied.
+    entries: HashSet<String>,
 }
 
 impl<W: Write> TarOutput<W> {
-    pub(super) fn new(out: W) -> Self {
-        Self { writer: Writer::new(out), folders: HashSet::new() }
+    pub(super) fn new(out: W, own: Option<File>) -> Self {
+        Self { writer: Writer::new(out), own, entries: HashSet::new() }
     }
 
     fn folders_of(&mut self, name: &str) -> Saved {
         for (end, _) in name.match_indices('/') {
             let folder = name[..end].to_owned();
-            if self.folders.insert(folder.clone()) {
+            if self.entries.insert(folder.clone()) {
                 self.writer.header(&header(&folder, Kind::Directory, 0o755, 0))?;
             }
         }
@@ -148,18 +165,28 @@ fn header(name: &str, kind: Kind, mode: u32, size: u64) -> Header {
     }
 }
 
-impl<W: Write> Output for TarOutput<W> {
-    fn has(&self, _: &str, _: u64) -> bool {
-        false
+impl<W: Write + Seek> Output for TarOutput<W> {
+    fn has(&self, name: &str, _: u64) -> bool {
+        self.entries.contains(name)
     }
 
     fn existing(&self, _: &str) -> Option<Vec<u8>> {
         None
     }
 
+    fn reserve(&mut self, name: &str, size: u64) -> Saved<Option<Place>> {
+        let Some(own) = &self.own else { return Ok(None) };
+        let file = own.try_clone()?;
+        self.folders_of(name)?;
+        let offset = self.writer.reserve(&header(name, Kind::File, 0o644, size))?;
+        self.entries.insert(name.to_owned());
+        Ok(Some(Place { file, offset }))
+    }
+
     fn file(&mut self, name: &str, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Saved) -> Saved {
         self.folders_of(name)?;
         self.writer.header(&header(name, Kind::File, 0o644, size))?;
+        self.entries.insert(name.to_owned());
         fill(&mut Body(&mut self.writer))
     }
 }

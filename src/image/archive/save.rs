@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::layout::REF_NAME;
 use super::output::{FolderOutput, Output, PIECE, Problem, Saved, TarOutput, copy, plain};
+use super::side_by_side::{self, Part};
 use super::spool;
 use crate::image::compress::{Settings, compress};
 use crate::image::encryption::{EncryptionError, EncryptionKeys, LayerCipher};
@@ -21,6 +22,7 @@ use crate::image::manifest::{Descriptor, Family, media_type};
 use crate::image::outgoing::{Leaving, Outgoing, Wanted, described, layer_type, missing};
 use crate::image::progress::{Event, Progress};
 use crate::image::pull::Context;
+use crate::image::push::Pushed;
 use crate::kernel;
 use crate::store::{Digest, Hasher, ImageRecord};
 
@@ -123,41 +125,45 @@ pub fn save(context: Context<'_>, request: SaveRequest, progress: &mut dyn Progr
     };
     let saver = Saver { context, images: &images, layers: request.layers, encryption: &request.encryption };
     let written = match (format, request.target) {
-        (SaveFormat::OciDir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::oci),
-        (SaveFormat::DockerDir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::docker_dir),
-        (SaveFormat::Dir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::dir),
-        (SaveFormat::OciManifestDir, SaveTarget::Path(path)) => saver.folder(&path, progress, Saver::oci_dir),
-        (SaveFormat::DockerArchive, target) => saver.archive(target, progress, Saver::docker_archive),
-        (SaveFormat::OciArchive, target) => saver.archive(target, progress, Saver::oci),
+        (SaveFormat::OciDir, SaveTarget::Path(path)) => saver.folder(&path, progress, &Saver::oci),
+        (SaveFormat::DockerDir, SaveTarget::Path(path)) => saver.folder(&path, progress, &Saver::docker_dir),
+        (SaveFormat::Dir, SaveTarget::Path(path)) => saver.folder(&path, progress, &Saver::dir),
+        (SaveFormat::OciManifestDir, SaveTarget::Path(path)) => {
+            saver.folder(&path, progress, &Saver::oci_dir)
+        }
+        (SaveFormat::DockerArchive, target) => saver.archive(target, progress, &Saver::docker_archive),
+        (SaveFormat::OciArchive, target) => saver.archive(target, progress, &Saver::oci),
         (_, SaveTarget::File(_)) => {
             return Err(Error::Options("a folder cannot be written to standard output: use -o"));
         }
     };
-    written.map_err(|problem| match problem {
-        Problem::Archive(error) => Error::Archive { path: shown, source: Box::new(error) },
-        Problem::Image(error) => *error,
-    })
+    written.map_err(|problem| problem.of(shown))
 }
 
 /// An image with the names that it gets.
-struct Named {
+pub(super) struct Named {
     names: Vec<String>,
     image: Outgoing,
 }
 
 #[derive(Clone, Copy)]
-struct Saver<'s> {
-    context: Context<'s>,
-    images: &'s [Named],
-    layers: SaveLayers,
-    encryption: &'s EncryptionKeys,
+pub(super) struct Saver<'s> {
+    pub(super) context: Context<'s>,
+    pub(super) images: &'s [Named],
+    pub(super) layers: SaveLayers,
+    pub(super) encryption: &'s EncryptionKeys,
 }
 
 /// Writes everything to an output in one of the formats.
-type Format<'s> = fn(&Saver<'s>, &mut dyn Output, &mut dyn Progress) -> Saved<Digest>;
+type Format<'f, 's> = &'f dyn Fn(&Saver<'s>, &mut dyn Output, &mut dyn Progress) -> Saved<Digest>;
 
 impl<'s> Saver<'s> {
-    fn archive(&self, target: SaveTarget, progress: &mut dyn Progress, format: Format<'s>) -> Saved<Digest> {
+    pub(super) fn archive(
+        &self,
+        target: SaveTarget,
+        progress: &mut dyn Progress,
+        format: Format<'_, 's>,
+    ) -> Saved<Digest> {
         let (file, path) = match target {
             SaveTarget::File(file) => (file, None),
             SaveTarget::Path(path) => {
@@ -167,7 +173,9 @@ impl<'s> Saver<'s> {
         };
         let is_regular = file.metadata().is_ok_and(|meta| meta.is_file());
         let written = (|| {
-            let mut out = TarOutput::new(BufWriter::with_capacity(PIECE, &file));
+            // What was opened elsewhere may be open for appending.
+            let own = if path.is_some() && is_regular { Some(file.try_clone()?) } else { None };
+            let mut out = TarOutput::new(BufWriter::with_capacity(PIECE, &file), own);
             let digest = format(self, &mut out, progress)?;
             out.writer.finish()?.flush()?;
             Ok(digest)
@@ -179,7 +187,12 @@ impl<'s> Saver<'s> {
         written
     }
 
-    fn folder(&self, path: &Path, progress: &mut dyn Progress, format: Format<'s>) -> Saved<Digest> {
+    pub(super) fn folder(
+        &self,
+        path: &Path,
+        progress: &mut dyn Progress,
+        format: Format<'_, 's>,
+    ) -> Saved<Digest> {
         if path.is_file() {
             let there = std::io::Error::from(std::io::ErrorKind::AlreadyExists);
             return Err(kernel::Error::path("mkdir", path, there).into());
@@ -191,12 +204,20 @@ impl<'s> Saver<'s> {
         let mut list = Vec::new();
         let mut digest = Digest::of(b"");
         let mut written = std::collections::HashSet::new();
+        let mut parts = Vec::new();
         for Named { names, image } in self.images {
             let mut layers = Vec::new();
             for (at, diff_id) in image.config.rootfs.diff_ids.iter().enumerate() {
                 let name = format!("{}.tar", diff_id.hex());
                 if written.insert(name.clone()) {
-                    self.plain_layer(image, at, &name, out, progress)?;
+                    let size = self.plain_size(image, diff_id)?;
+                    match out.reserve(&name, size)? {
+                        None => self.plain_layer(image, at, &name, out, progress)?,
+                        Some(place) => {
+                            let source = self.blob(&image.record, &image.manifest.layers[at].digest)?;
+                            parts.push(Part { source, place, digest: diff_id.clone(), size });
+                        }
+                    }
                 }
                 layers.push(name);
             }
@@ -208,6 +229,7 @@ impl<'s> Saver<'s> {
             list.push(json!({ "Config": config, "RepoTags": names, "Layers": layers }));
             digest = Digest::of(&image.manifest_bytes);
         }
+        side_by_side::write(parts, progress)?;
         progress.event(Event::Manifest);
         out.bytes("manifest.json", &serde_json::to_vec(&list).expect("a list serialises"))?;
         Ok(digest)
@@ -215,31 +237,38 @@ impl<'s> Saver<'s> {
 
     fn oci(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved<Digest> {
         let Named { names, image } = &self.images[0];
-        let name = |digest: &Digest| format!("blobs/{}/{}", digest.algorithm(), digest.hex());
-        let layers = self.all_layers(image, Some(Settings::DEFAULT), &name, out, progress)?;
+        let written = self.member(image, Family::Oci, &Naming::LAYOUT, out, progress)?;
+        finish_layout(&written.manifest, names, out)?;
+        Ok(written.manifest.digest)
+    }
+
+    /// Writes an image with its manifest.
+    pub(super) fn member(
+        &self,
+        image: &Outgoing,
+        family: Family,
+        naming: &Naming,
+        out: &mut dyn Output,
+        progress: &mut dyn Progress,
+    ) -> Saved<Pushed> {
+        let layers = self.all_layers(image, naming.usual, &naming.blob, out, progress)?;
+        let has_zstd = layers
+            .iter()
+            .any(|layer| layer_type(&layer.media_type, Family::Oci) == media_type::OCI_LAYER_ZSTD);
         let config = &image.manifest.config.digest;
         progress.event(Event::Config(config));
-        out.bytes(&name(config), &image.config_bytes)?;
-        let (bytes, _) = image.manifest_with(layers, Family::Oci);
+        let size = image.config_bytes.len() as u64;
+        if !out.has(&(naming.blob)(config), size) {
+            out.bytes(&(naming.blob)(config), &image.config_bytes)?;
+        }
+        let (bytes, family) = image.manifest_with(layers, family);
         let digest = Digest::of(&bytes);
         progress.event(Event::Manifest);
-        out.bytes(&name(&digest), &bytes)?;
-        let entry = |name: Option<&String>| {
-            let mut entry =
-                json!({ "mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": bytes.len() });
-            if let Some(name) = name {
-                entry["annotations"] = json!({ REF_NAME: name });
-            }
-            entry
-        };
-        let entries: Vec<_> = match names.as_slice() {
-            [] => vec![entry(None)],
-            names => names.iter().map(|name| entry(Some(name))).collect(),
-        };
-        let index = merged(out.existing("index.json"), entries);
-        out.bytes("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
-        out.bytes("index.json", &serde_json::to_vec(&index).expect("an index serialises"))?;
-        Ok(digest)
+        let name = (naming.manifest)(&digest);
+        if !out.has(&name, bytes.len() as u64) {
+            out.bytes(&name, &bytes)?;
+        }
+        Ok(Pushed { manifest: Descriptor::new(family.manifest_type(), digest, bytes.len() as u64), has_zstd })
     }
 
     fn docker_dir(&self, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved<Digest> {
@@ -256,15 +285,9 @@ impl<'s> Saver<'s> {
 
     fn dir_of(&self, family: Family, out: &mut dyn Output, progress: &mut dyn Progress) -> Saved<Digest> {
         let Named { image, .. } = &self.images[0];
-        let layers = self.all_layers(image, None, &Digest::hex, out, progress)?;
-        let config = &image.manifest.config.digest;
-        progress.event(Event::Config(config));
-        out.bytes(&config.hex(), &image.config_bytes)?;
-        let (bytes, _) = image.manifest_with(layers, family);
-        progress.event(Event::Manifest);
-        out.bytes("version", b"Directory Transport Version: 1.1\n")?;
-        out.bytes("manifest.json", &bytes)?;
-        Ok(Digest::of(&bytes))
+        let written = self.member(image, family, &Naming::DIR, out, progress)?;
+        out.bytes("version", DIR_VERSION)?;
+        Ok(written.manifest.digest)
     }
 
     /// Writes each layer once; `usual` is how the format has plain ones.
@@ -272,7 +295,7 @@ impl<'s> Saver<'s> {
         &self,
         image: &Outgoing,
         usual: Option<Settings>,
-        name: &dyn Fn(&Digest) -> String,
+        name: &fn(&Digest) -> String,
         out: &mut dyn Output,
         progress: &mut dyn Progress,
     ) -> Saved<Vec<Descriptor>> {
@@ -294,7 +317,9 @@ impl<'s> Saver<'s> {
                 continue;
             }
             let (mut descriptor, mut file) = match layer {
-                Leaving::AsIs(descriptor) => (descriptor.clone(), self.blob(image, &descriptor.digest)?),
+                Leaving::AsIs(descriptor) => {
+                    (descriptor.clone(), self.blob(&image.record, &descriptor.digest)?)
+                }
                 Leaving::Encoded { blob, diff_id, settings } => {
                     progress.event(Event::BlobStarted { digest: diff_id, size: None, offset: 0 });
                     self.encode(image, blob, *settings)?
@@ -312,7 +337,7 @@ impl<'s> Saver<'s> {
     fn all_plain(
         &self,
         image: &Outgoing,
-        name: &dyn Fn(&Digest) -> String,
+        name: &fn(&Digest) -> String,
         out: &mut dyn Output,
         progress: &mut dyn Progress,
     ) -> Saved<Vec<Descriptor>> {
@@ -330,7 +355,7 @@ impl<'s> Saver<'s> {
 
     /// Compresses a layer into a file without a name: its digest must be known before it is written.
     fn encode(&self, image: &Outgoing, blob: &Digest, settings: Settings) -> Saved<(Descriptor, File)> {
-        let mut input = Inflated::new(self.blob(image, blob)?);
+        let mut input = Inflated::new(self.blob(&image.record, blob)?);
         let mut file = spool::nameless(&spool::folder((self.context.config, self.context.env)))?;
         let (mut hasher, mut size) = (Hasher::sha256(), 0);
         let annotations = compress(&mut input, settings, &mut |piece| {
@@ -365,7 +390,7 @@ impl<'s> Saver<'s> {
     }
 
     /// Writes a layer as it is in `file`.
-    fn layer(
+    pub(super) fn layer(
         &self,
         layer: &Descriptor,
         file: &mut File,
@@ -403,7 +428,7 @@ impl<'s> Saver<'s> {
         let diff_id = &image.config.rootfs.diff_ids[at];
         let size = self.plain_size(image, diff_id)?;
         progress.event(Event::BlobStarted { digest: diff_id, size: Some(size), offset: 0 });
-        let mut file = self.blob(image, &image.manifest.layers[at].digest)?;
+        let mut file = self.blob(&image.record, &image.manifest.layers[at].digest)?;
         out.file(name, size, &mut |out| {
             plain(&mut file, &mut |piece, position| {
                 out.write_all(piece)?;
@@ -423,10 +448,57 @@ impl<'s> Saver<'s> {
         Ok(layer.record().archive_size)
     }
 
-    fn blob(&self, image: &Outgoing, digest: &Digest) -> Saved<File> {
+    pub(super) fn blob(&self, image: &ImageRecord, digest: &Digest) -> Saved<File> {
         let file = self.context.store.blob(digest).map_err(|error| Problem::Image(Box::new(error.into())))?;
-        file.ok_or_else(|| Problem::Image(Box::new(missing(&image.record, "blob", digest))))
+        file.ok_or_else(|| Problem::Image(Box::new(missing(image, "blob", digest))))
     }
+}
+
+/// How files are named, and how layers usually are.
+#[derive(Clone, Copy)]
+pub(super) struct Naming {
+    /// Plain layers are compressed so.
+    usual: Option<Settings>,
+    /// Blobs.
+    pub(super) blob: fn(&Digest) -> String,
+    /// The manifests of images.
+    pub(super) manifest: fn(&Digest) -> String,
+}
+
+/// The mark of a `dir:`.
+pub(super) const DIR_VERSION: &[u8] = b"Directory Transport Version: 1.1\n";
+
+impl Naming {
+    /// An OCI layout.
+    pub(super) const LAYOUT: Self =
+        Self { usual: Some(Settings::DEFAULT), blob: in_layout, manifest: in_layout };
+    /// A `dir:` of one image.
+    const DIR: Self = Self { usual: None, blob: Digest::hex, manifest: |_| "manifest.json".to_owned() };
+    /// A `dir:` of a list.
+    pub(super) const LIST_DIR: Self =
+        Self { manifest: |digest| format!("{}.manifest.json", digest.hex()), ..Self::DIR };
+}
+
+fn in_layout(digest: &Digest) -> String {
+    format!("blobs/{}/{}", digest.algorithm(), digest.hex())
+}
+
+/// Has the index of a layout lead to `top`.
+pub(super) fn finish_layout(top: &Descriptor, names: &[String], out: &mut dyn Output) -> Saved {
+    let entry = |name: Option<&String>| {
+        let mut entry = json!({ "mediaType": top.media_type, "digest": top.digest, "size": top.size });
+        if let Some(name) = name {
+            entry["annotations"] = json!({ REF_NAME: name });
+        }
+        entry
+    };
+    let entries: Vec<_> = match names {
+        [] => vec![entry(None)],
+        names => names.iter().map(|name| entry(Some(name))).collect(),
+    };
+    let index = merged(out.existing("index.json"), entries);
+    out.bytes("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
+    out.bytes("index.json", &serde_json::to_vec(&index).expect("an index serialises"))
 }
 
 /// An index with `entries`, which replace those of the same name in the one that is there.

@@ -38,7 +38,8 @@ pub fn pull(
             crate::image::archive::import_podman(context, root.as_deref(), &name, reporter)
         }
         Named::File(source) => {
-            crate::image::archive::load_source(context, &source, &request.decryption, reporter)
+            let choice = (request.platform.as_ref(), &request.decryption);
+            crate::image::archive::load_source(context, &source, choice, reporter)
         }
     }
 }

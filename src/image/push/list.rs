@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::network::{Written, sign};
-use super::{PushRequest, Pushed, Stored, push};
+use super::{PushRequest, Stored, push};
 use crate::image::attach;
 use crate::image::compress::{Algorithm, Settings};
 use crate::image::encryption::EncryptionKeys;
@@ -69,7 +69,7 @@ pub fn push_list(
                 put_artifact(context, request, (bytes, &manifest), progress)?;
                 continue;
             }
-            let image = bring(context, request, &entry.digest, progress)?;
+            let image = bring(context, &request.list, &request.registry, &entry.digest, progress)?;
             let mut part = PushRequest {
                 image,
                 destination: request.destination.clone(),
@@ -81,7 +81,8 @@ pub fn push_list(
                 encryption: request.encryption.clone(),
                 registry: request.registry.clone(),
             };
-            place_entry(entry, push(context, &part, progress)?);
+            let pushed = push(context, &part, progress)?;
+            place_entry(entry, &pushed.manifest, pushed.has_zstd);
             part.recompress = true;
             images.push((entry.clone(), part));
         }
@@ -97,7 +98,8 @@ pub fn push_list(
             }
             let part = PushRequest { compression: *settings, ..part.clone() };
             let mut entry = base.clone();
-            place_entry(&mut entry, push(context, &part, progress)?);
+            let pushed = push(context, &part, progress)?;
+            place_entry(&mut entry, &pushed.manifest, pushed.has_zstd);
             index.manifests.push(entry);
         }
     }
@@ -108,13 +110,13 @@ pub fn push_list(
     put_index(context, request, &index, Reporter::new(&progress))
 }
 
-/// Has an entry lead to an image that was pushed.
-fn place_entry(entry: &mut Descriptor, pushed: Pushed) {
-    entry.digest = pushed.manifest.digest;
-    entry.size = pushed.manifest.size;
-    entry.media_type = pushed.manifest.media_type;
+/// Has an entry lead to an image as it was written.
+pub(in crate::image) fn place_entry(entry: &mut Descriptor, manifest: &Descriptor, has_zstd: bool) {
+    entry.digest.clone_from(&manifest.digest);
+    entry.size = manifest.size;
+    entry.media_type.clone_from(&manifest.media_type);
     entry.annotations.remove(ZSTD_MARK);
-    if pushed.has_zstd {
+    if has_zstd {
         entry.annotations.insert(ZSTD_MARK.to_owned(), "true".to_owned());
     }
 }
@@ -178,9 +180,10 @@ fn put_index(
 }
 
 /// The image of an entry: the one that is here, or the one that the list was told to come from.
-fn bring(
+pub(in crate::image) fn bring(
     context: Context<'_>,
-    request: &ListPushRequest,
+    list: &ImageRecord,
+    registry: &RegistryOptions,
     digest: &Digest,
     progress: &mut dyn Progress,
 ) -> Result<ImageRecord> {
@@ -195,13 +198,13 @@ fn bring(
     if let Some(record) = local()? {
         return Ok(record);
     }
-    let Some(source) = request.list.sources.get(&digest.to_string()) else {
+    let Some(source) = list.sources.get(&digest.to_string()) else {
         return Err(Error::NotKnown(digest.to_string()));
     };
     let source = PullRequest {
         name: format!("docker://{source}@{digest}"),
         policy: PullPolicy::Always,
-        registry: request.registry.clone(),
+        registry: registry.clone(),
         ..PullRequest::default()
     };
     pull(context, &source, progress)?;

@@ -9,6 +9,7 @@ mod network;
 
 pub(in crate::image) use layer::Stored;
 pub use list::{ListPushRequest, push_list};
+pub(in crate::image) use list::{bring, place_entry};
 pub(crate) use network::{Written, sign};
 
 use std::cell::RefCell;

@@ -3,7 +3,7 @@
 //! The same entries give the same bytes, always: no names of users, no times but those given, records of a
 //! pax header sorted. Nothing else is written, so archives have the same digest on every machine.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::header::BLOCK;
 use super::{Header, Kind};
@@ -54,6 +54,18 @@ impl<W: Write> Writer<W> {
             io::Error::new(io::ErrorKind::InvalidInput, "more content than the header promised")
         })?;
         self.out.write_all(bytes)
+    }
+
+    /// Writes the headers of a file and leaves room for its content, which others write; says where that begins.
+    pub fn reserve(&mut self, header: &Header) -> io::Result<u64>
+    where
+        W: Seek,
+    {
+        self.header(header)?;
+        let offset = self.out.stream_position()?;
+        let size = i64::try_from(std::mem::take(&mut self.left)).map_err(io::Error::other)?;
+        self.out.seek(SeekFrom::Current(size))?;
+        Ok(offset)
     }
 
     /// Writes an entry with all its content. A source that turns out shorter than promised is filled with

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::{AskArgs, annotations, find};
+use crate::cli::args::registry::credentials;
 use crate::cli::commands::image::tag::local_name;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
@@ -247,6 +248,9 @@ pub mod add {
         artifact: ArtifactArgs,
         #[command(flatten)]
         ask: AskArgs,
+        /// use [username[:password]] for accessing the registry
+        #[arg(long, value_name = "[username[:password]]")]
+        creds: Option<String>,
         #[command(flatten)]
         entry: EntryArgs,
         list: String,
@@ -256,7 +260,8 @@ pub mod add {
 
     /// Adds each image and prints the list's id.
     pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
-        let (options, overrides) = (args.ask.into_options()?, args.entry.into_overrides()?);
+        let (mut options, overrides) = (args.ask.into_options()?, args.entry.into_overrides()?);
+        options.credentials = args.creds.as_deref().map(credentials).transpose()?;
         args.artifact.check()?;
         let (mut list, _lock) = find_locked(engine, &args.list)?;
         if args.artifact.artifact {

@@ -6,18 +6,18 @@ use super::find;
 use crate::cli::args::registry::RegistryArgs;
 use crate::cli::commands::commit::write_file;
 use crate::cli::commands::image::rm::remove_lists;
-use crate::cli::commands::push::{CompressionArgs, SigningArgs, parse_format};
+use crate::cli::commands::push::{CompressionArgs, SigningArgs, destination, file_layers, parse_format};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::progress::PullProgress;
 use crate::cli::ui::Ui;
 use crate::cli::values::go_bool;
 use crate::engine::Engine;
+use crate::image::archive::{SaveListRequest, save_list};
 use crate::image::compress::Settings;
 use crate::image::encryption::EncryptionKeys;
 use crate::image::push::{ListPushRequest, push_list};
 use crate::image::transport::Transport;
-use crate::image::{Error, Reference};
 
 /// Push a manifest list or image index to a registry
 ///
@@ -88,34 +88,45 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let list = find(engine, &args.list)
         .map_err(|error| error.context(format!("retrieving local image from image name {}", args.list)))?;
     let text = args.destination.unwrap_or_else(|| args.list.clone());
-    let destination = match Transport::parse(&text)? {
-        Some(Transport::Docker(reference)) => reference,
-        Some(_) => {
-            return Err(CommandError::new(format!("not supported yet: pushing a manifest list to {text}")));
-        }
-        None => Reference::parse(&text)
-            .map_err(|source| CommandError::from(Error::Reference { text, source }))?
-            .with_default_tag(),
-    };
+    let destination = destination(&text)?;
     if args.quiet {
         ui.set_quiet(true);
     }
     let digest = {
         let mut progress = PullProgress::new(ui);
-        let all = args.all;
-        let request = ListPushRequest {
-            list,
-            destination,
-            all,
-            format,
-            compression,
-            recompress,
-            also,
-            signing,
-            encryption: EncryptionKeys::default(),
-            registry,
-        };
-        push_list(engine.images()?, &request, &mut progress)?
+        let (all, encryption) = (args.all, EncryptionKeys::default());
+        match destination {
+            Transport::Docker(destination) => {
+                let request = ListPushRequest {
+                    list,
+                    destination,
+                    all,
+                    format,
+                    compression,
+                    recompress,
+                    also,
+                    signing,
+                    encryption,
+                    registry,
+                };
+                push_list(engine.images()?, &request, &mut progress)?
+            }
+            Transport::Files(target) => {
+                if !signing.is_empty() {
+                    return Err(CommandError::new("not supported yet: signatures in files"));
+                }
+                if !also.is_empty() {
+                    return Err(CommandError::new("not supported yet: --add-compression in files"));
+                }
+                let layers = file_layers(&target, recompress, (compression, recompress));
+                let family = format;
+                let request = SaveListRequest { list, all, family, layers, encryption, registry, target };
+                save_list(engine.images()?, &request, &mut progress)?
+            }
+            Transport::Storage { .. } => {
+                return Err(CommandError::new(format!("{text}: podman's store is only read here")));
+            }
+        }
     };
     if let Some(path) = args.digestfile {
         write_file(&path, &digest.to_string())?;
