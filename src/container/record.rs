@@ -223,6 +223,21 @@ pub enum LogDriver {
     Passthrough,
 }
 
+impl LogDriver {
+    /// As the command line has it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::K8sFile => "k8s-file",
+            Self::JsonFile => "json-file",
+            Self::Local => "local",
+            Self::Journald => "journald",
+            Self::None => "none",
+            Self::Passthrough => "passthrough",
+        }
+    }
+}
+
 /// Network, ports and names.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -255,12 +255,31 @@ impl Stored {
     /// When `/proc` cannot be read.
     pub fn begin(init: Pid) -> Result<Self> {
         Ok(Self {
-            version: VERSION,
-            boot_id: process::boot_id()?,
-            phase: Phase::Running,
             init: ProcessRef::of(init)?,
             monitor: ProcessRef::current()?,
             started: Some(Time::now()),
+            ..Self::of_phase(Phase::Running)?
+        })
+    }
+
+    /// The state of a container that came from elsewhere, with its checkpoint.
+    ///
+    /// # Errors
+    /// When `/proc` cannot be read.
+    pub fn adopted() -> Result<Self> {
+        let now = Some(Time::now());
+        Ok(Self { finished: now, exit_code: Some(0), checkpointed: now, ..Self::of_phase(Phase::Exited)? })
+    }
+
+    /// A phase in this boot, and nothing else.
+    fn of_phase(phase: Phase) -> Result<Self> {
+        Ok(Self {
+            version: VERSION,
+            boot_id: process::boot_id()?,
+            phase,
+            init: ProcessRef::default(),
+            monitor: ProcessRef::default(),
+            started: None,
             finished: None,
             exit_code: None,
             oom_killed: false,

@@ -10,6 +10,7 @@ use super::config::{HistoryEntry, ImageConfig, RunConfig};
 use super::error::{Error, Refusal, Result};
 use super::manifest::{DOCUMENT_MAX, Document, Family, Manifest, media_type};
 use super::outgoing::layer_type;
+use super::platform::Platform;
 use crate::store::record::VERSION;
 use crate::store::{Committed, ImageId, ImageLayer, ImageRecord, Store};
 
@@ -34,6 +35,25 @@ pub struct CommitRequest<'a> {
     pub platform: (String, String, Option<String>),
     /// Annotations of the manifest.
     pub annotations: BTreeMap<String, String>,
+}
+
+impl CommitRequest<'_> {
+    /// An image of `layer` alone, for this machine, that nobody has run anything in.
+    #[must_use]
+    pub fn of_layer(layer: Committed, created: String, comment: String) -> Self {
+        let host = Platform::host();
+        Self {
+            base: None,
+            layer,
+            squash: true,
+            config: RunConfig::default(),
+            author: None,
+            history: HistoryEntry { created: Some(created), comment, ..HistoryEntry::default() },
+            docker: false,
+            platform: (host.os, host.architecture, host.variant),
+            annotations: BTreeMap::new(),
+        }
+    }
 }
 
 /// Writes the documents of the image and its record.

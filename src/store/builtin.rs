@@ -90,17 +90,8 @@ impl Store {
 /// The layer as a stream: it is read twice and never held.
 fn archive<'a>(file: &'a mut File, meta: &Metadata) -> impl Read + use<'a> {
     let header = |path: &str, kind, mode, size| Header {
-        path: path.as_bytes().to_vec(),
-        kind,
-        link: Vec::new(),
-        mode,
-        uid: 0,
-        gid: 0,
-        size,
         mtime: (meta.mtime(), 0),
-        device: (0, 0),
-        xattrs: Vec::new(),
-        sparse: false,
+        ..Header::plain(path, kind, mode, size)
     };
     let mut writer = Writer::new(Vec::new());
     let entries = DIRS.iter().map(|(name, mode)| header(&format!("{name}/"), Kind::Directory, *mode, 0));

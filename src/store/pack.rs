@@ -241,19 +241,7 @@ const READ_TREE: &str = "read a tree";
 
 /// An empty file that stands for a whiteout.
 fn marker(path: Vec<u8>) -> Header {
-    Header {
-        path,
-        kind: Kind::File,
-        link: Vec::new(),
-        mode: 0,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        mtime: (0, 0),
-        device: (0, 0),
-        xattrs: Vec::new(),
-        sparse: false,
-    }
+    Header::plain(path, Kind::File, 0, 0)
 }
 
 fn kind(stat: &Stat) -> Option<Kind> {

@@ -110,19 +110,7 @@ pub(crate) struct Item {
 
 fn item(path: impl AsRef<[u8]>, kind: Kind) -> Item {
     let mode = if kind == Kind::Directory { 0o755 } else { 0o644 };
-    let header = Header {
-        path: path.as_ref().to_vec(),
-        kind,
-        link: Vec::new(),
-        mode,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        mtime: (1_000_000_000, 0),
-        device: (0, 0),
-        xattrs: Vec::new(),
-        sparse: false,
-    };
+    let header = Header { mtime: (1_000_000_000, 0), ..Header::plain(path.as_ref(), kind, mode, 0) };
     Item { header, content: Vec::new() }
 }
 

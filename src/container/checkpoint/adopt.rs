@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use super::archive::{DELETED, DIFFERENCE, Import, LOG};
 use super::{FIRST_PART, WHOLE};
 use crate::container::files::refuse_fuse;
-use crate::container::state::{self, Phase, ProcessRef, Stored};
-use crate::container::{Containers, Error, Record, Result, Time, root};
+use crate::container::state::Stored;
+use crate::container::{Containers, Error, Record, Result, root};
 use crate::kernel::idmap::{IdMaps, to_outside};
 use crate::kernel::path::RootDir;
-use crate::kernel::{self, file, process};
+use crate::kernel::{self, file};
 use crate::store::place::{Owner, Place, PlaceOptions};
 use crate::store::tar::{Archive, Limits};
 use crate::store::{self, Store};
@@ -45,26 +45,7 @@ impl Containers {
                 _ => {}
             }
         }
-        let now = Time::now();
-        let stored = Stored {
-            version: state::VERSION,
-            boot_id: process::boot_id()?,
-            phase: Phase::Exited,
-            init: ProcessRef::default(),
-            monitor: ProcessRef::default(),
-            started: None,
-            finished: Some(now),
-            exit_code: Some(0),
-            oom_killed: false,
-            checkpointed: Some(now),
-            restored: None,
-            error: String::new(),
-            restarts: 0,
-            cgroup: String::new(),
-            network: None,
-            helpers: Vec::new(),
-        };
-        stored.write(&dir)
+        Stored::adopted()?.write(&dir)
     }
 
     /// Writes the container's files: its root file system and its volumes. The caller has one thread and is in the

@@ -26,7 +26,6 @@ use serde_json::{Value, json};
 use super::{FIRST_PART, WHOLE};
 use crate::container::create::CreateRequest;
 use crate::container::lookup::read_json;
-use crate::container::record::LogDriver;
 use crate::container::{ContainerId, Containers, Error, Record, Result, Time};
 use crate::kernel::idmap::IdMaps;
 use crate::kernel::path::RootDir;
@@ -115,15 +114,7 @@ impl Config {
             runtime: "rbox".to_owned(),
             created: json!(record.created.to_string()),
             checkpointed: json!(Time::now().to_string()),
-            log_driver: match record.log.driver {
-                LogDriver::K8sFile => "k8s-file",
-                LogDriver::JsonFile => "json-file",
-                LogDriver::Local => "local",
-                LogDriver::Journald => "journald",
-                LogDriver::None => "none",
-                LogDriver::Passthrough => "passthrough",
-            }
-            .to_owned(),
+            log_driver: record.log.driver.as_str().to_owned(),
             volumes: volumes
                 .clone()
                 .map(|mount| NamedVolume { name: mount.name.clone(), dest: mount.destination.clone() })

@@ -235,19 +235,7 @@ impl Sink for Below<'_> {
 }
 
 fn entry(path: &str, kind: Kind, size: u64) -> Header {
-    Header {
-        path: path.as_bytes().to_vec(),
-        kind,
-        link: Vec::new(),
-        mode: if kind == Kind::Directory { 0o700 } else { 0o600 },
-        uid: 0,
-        gid: 0,
-        size,
-        mtime: (0, 0),
-        device: (0, 0),
-        xattrs: Vec::new(),
-        sparse: false,
-    }
+    Header::plain(path, kind, if kind == Kind::Directory { 0o700 } else { 0o600 }, size)
 }
 
 fn open_dir(path: &Path) -> Result<OwnedFd> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::{HostPort, Source, Unfilled, bindings, names};
 use crate::container::create::{RestartPolicy, SeccompChoice};
 use crate::container::filter::policy_name;
-use crate::container::record::{CgroupManager, LogDriver, Record};
+use crate::container::record::{CgroupManager, Record};
 use crate::kernel::cap::Capability;
 use crate::kernel::idmap::IdRange;
 use crate::runtime::cgroup::SLICE;
@@ -262,14 +262,7 @@ fn port_bindings(source: &Source<'_>) -> BTreeMap<String, Vec<HostPort>> {
 fn log_config(source: &Source<'_>, path: String) -> LogConfig {
     let log = &source.record.log;
     LogConfig {
-        kind: match log.driver {
-            LogDriver::K8sFile => "k8s-file",
-            LogDriver::JsonFile => "json-file",
-            LogDriver::Local => "local",
-            LogDriver::Journald => "journald",
-            LogDriver::None => "none",
-            LogDriver::Passthrough => "passthrough",
-        },
+        kind: log.driver.as_str(),
         config: None,
         path,
         tag: log.tag.clone(),

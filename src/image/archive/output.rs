@@ -142,26 +142,10 @@ impl<W: Write> TarOutput<W> {
         for (end, _) in name.match_indices('/') {
             let folder = name[..end].to_owned();
             if self.entries.insert(folder.clone()) {
-                self.writer.header(&header(&folder, Kind::Directory, 0o755, 0))?;
+                self.writer.header(&Header::plain(folder.as_str(), Kind::Directory, 0o755, 0))?;
             }
         }
         Ok(())
-    }
-}
-
-fn header(name: &str, kind: Kind, mode: u32, size: u64) -> Header {
-    Header {
-        path: name.as_bytes().to_vec(),
-        kind,
-        link: Vec::new(),
-        mode,
-        uid: 0,
-        gid: 0,
-        size,
-        mtime: (0, 0),
-        device: (0, 0),
-        xattrs: Vec::new(),
-        sparse: false,
     }
 }
 
@@ -178,14 +162,14 @@ impl<W: Write + Seek> Output for TarOutput<W> {
         let Some(own) = &self.own else { return Ok(None) };
         let file = own.try_clone()?;
         self.folders_of(name)?;
-        let offset = self.writer.reserve(&header(name, Kind::File, 0o644, size))?;
+        let offset = self.writer.reserve(&Header::plain(name, Kind::File, 0o644, size))?;
         self.entries.insert(name.to_owned());
         Ok(Some(Place { file, offset }))
     }
 
     fn file(&mut self, name: &str, size: u64, fill: &mut dyn FnMut(&mut dyn Write) -> Saved) -> Saved {
         self.folders_of(name)?;
-        self.writer.header(&header(name, Kind::File, 0o644, size))?;
+        self.writer.header(&Header::plain(name, Kind::File, 0o644, size))?;
         self.entries.insert(name.to_owned());
         fill(&mut Body(&mut self.writer))
     }

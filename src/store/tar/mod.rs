@@ -67,6 +67,26 @@ pub struct Header {
     pub sparse: bool,
 }
 
+impl Header {
+    /// An entry of root's, from the beginning of time, with nothing special about it.
+    #[must_use]
+    pub fn plain(path: impl Into<Vec<u8>>, kind: Kind, mode: u32, size: u64) -> Self {
+        Self {
+            path: path.into(),
+            kind,
+            link: Vec::new(),
+            mode,
+            uid: 0,
+            gid: 0,
+            size,
+            mtime: (0, 0),
+            device: (0, 0),
+            xattrs: Vec::new(),
+            sparse: false,
+        }
+    }
+}
+
 /// How much of an archive is read.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {

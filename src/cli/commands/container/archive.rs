@@ -14,8 +14,6 @@ use crate::container::{Containers, Record, Time};
 use crate::engine::Engine;
 use crate::image::Reference;
 use crate::image::commit::{CommitRequest, commit};
-use crate::image::config::{HistoryEntry, RunConfig};
-use crate::image::platform::Platform;
 use crate::kernel;
 use crate::store::tar::Writer;
 
@@ -148,27 +146,10 @@ pub(super) fn create_image(
         let store = engine.store()?;
         let mut export = containers.export_checkpoint(store, record, request)?;
         let layer = store.commit_layer(engine.unpack(), |out| export.write(out))?;
-        let host = Platform::host();
-        let image = commit(
-            store,
-            CommitRequest {
-                base: None,
-                layer,
-                squash: true,
-                config: RunConfig::default(),
-                author: None,
-                history: HistoryEntry {
-                    created: Some(Time::now().to_string()),
-                    created_by: String::new(),
-                    author: String::new(),
-                    comment: format!("checkpoint of container {}", record.name),
-                    empty_layer: false,
-                },
-                docker: false,
-                platform: (host.os, host.architecture, host.variant),
-                annotations: export.annotations(&request.criu),
-            },
-        )?;
+        let comment = format!("checkpoint of container {}", record.name);
+        let annotations = export.annotations(&request.criu);
+        let request = CommitRequest::of_layer(layer, Time::now().to_string(), comment);
+        let image = commit(store, CommitRequest { annotations, ..request })?;
         store.tag(&name.to_string(), &image.id, None)?;
         Ok(String::new())
     })?;

@@ -13,10 +13,9 @@ use crate::engine::Engine;
 use crate::events::Event;
 use crate::image::change;
 use crate::image::commit::{CommitRequest, commit};
-use crate::image::config::{HistoryEntry, RunConfig};
+use crate::image::config::RunConfig;
 use crate::image::download::{download, is_url};
 use crate::image::inflate::Inflated;
-use crate::image::platform::Platform;
 use crate::kernel;
 use crate::store::tar::{Archive, Kind, Limits};
 
@@ -82,32 +81,12 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         Ok(())
     })?;
     archive.finish().map_err(crate::store::Error::from)?;
-    let host = Platform::host();
     let source = if args.path == "-" { "standard input" } else { &args.path };
-    let image = commit(
-        store,
-        CommitRequest {
-            base: None,
-            layer,
-            squash: true,
-            config,
-            author: None,
-            history: HistoryEntry {
-                created: Some(Time::now().to_string()),
-                created_by: String::new(),
-                author: String::new(),
-                comment: args.message.unwrap_or_else(|| format!("imported from {source}")),
-                empty_layer: false,
-            },
-            docker: false,
-            platform: (
-                args.os.unwrap_or(host.os),
-                args.arch.unwrap_or(host.architecture),
-                args.variant.or(host.variant),
-            ),
-            annotations: Default::default(),
-        },
-    )?;
+    let comment = args.message.unwrap_or_else(|| format!("imported from {source}"));
+    let request = CommitRequest::of_layer(layer, Time::now().to_string(), comment);
+    let (os, architecture, variant) = request.platform;
+    let platform = (args.os.unwrap_or(os), args.arch.unwrap_or(architecture), args.variant.or(variant));
+    let image = commit(store, CommitRequest { config, platform, ..request })?;
     if let Some(name) = name {
         store.tag(&name.to_string(), &image.id, None)?;
     }
