@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::Status;
 use crate::config::{self, ErrorKind};
+use crate::image::artifact::ArtifactError;
 use crate::monitor::Failure;
 use crate::{kernel, network, runtime, store, userns, volume};
 
@@ -141,6 +142,9 @@ pub enum Error {
     /// A mount or volume cannot be.
     #[error(transparent)]
     Volume(#[from] volume::Error),
+    /// An artifact cannot be mounted.
+    #[error(transparent)]
+    Artifact(#[from] ArtifactError),
     /// A network cannot be.
     #[error(transparent)]
     Network(#[from] network::Error),
@@ -215,6 +219,7 @@ impl Error {
             Self::Config(error) => error.kind(),
             Self::Network(error) => error.kind(),
             Self::Volume(error) => error.kind(),
+            Self::Artifact(error) => error.kind(),
         }
     }
 }

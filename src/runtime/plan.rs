@@ -234,6 +234,22 @@ pub enum MountSource {
     Cgroup,
     /// An overlay.
     Overlay(Overlay),
+    /// One file of an overlay.
+    File(FileSource),
+}
+
+/// A file of an overlay: nobody can make an overlay without an upper directory writable, as who may mount can do with
+/// a bind mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSource {
+    /// The overlay.
+    pub overlay: Overlay,
+    /// The file's path in it.
+    pub entry: PathBuf,
+    /// Its name where the destination is a directory.
+    pub name: PathBuf,
+    /// The destination is a directory, because other files go there as well.
+    pub needs_directory: bool,
 }
 
 /// A device node.

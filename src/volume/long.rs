@@ -25,7 +25,7 @@ pub fn parse_mount(fields: &[String], cwd: &Path) -> Result<Mount> {
         "glob" => Fields::parse("glob", rest)?.glob(cwd),
         "devpts" => devpts(rest),
         "image" => image(rest),
-        "artifact" => Err(Error::Rule("mounts of type artifact are not supported yet")),
+        "artifact" => artifact(rest),
         _ => Err(Error::Type { kind: kind.to_owned() }),
     }
 }
@@ -304,6 +304,34 @@ fn image<'a>(fields: impl Iterator<Item = &'a str>) -> Result<Mount> {
     Ok(Mount { destination, source: Source::Image { reference, subpath }, options })
 }
 
+fn artifact<'a>(fields: impl Iterator<Item = &'a str>) -> Result<Mount> {
+    let options = MountOptions { access: Access::ReadOnly, ..MountOptions::default() };
+    let (mut reference, mut destination) = (None, None);
+    let (mut digest, mut title, mut file) = (None, None, None);
+    for field in fields {
+        let (name, value) = field.split_once('=').map_or((field, None), |(n, v)| (n, Some(v)));
+        let slot = match name {
+            "src" | "source" => &mut reference,
+            "digest" => &mut digest,
+            "title" => &mut title,
+            "name" => &mut file,
+            "target" | "dst" | "dest" | "destination" => {
+                destination = Some(path::container(argument(name, value)?)?);
+                continue;
+            }
+            _ => return Err(Error::Option { option: name.to_owned() }),
+        };
+        *slot = Some(argument(name, value)?.to_owned()).filter(|text| !text.is_empty());
+    }
+    let (Some(reference), Some(destination)) = (reference, destination) else {
+        return Err(Error::Rule("must set source and destination for artifact volume"));
+    };
+    if digest.is_some() && title.is_some() {
+        return Err(Error::Rule("cannot specify both digest and title"));
+    }
+    Ok(Mount { destination, source: Source::Artifact { reference, digest, title, name: file }, options })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -328,6 +356,16 @@ mod tests {
             ("type=ramfs,dst=/t", Source::Ramfs, "/t"),
             ("type=devpts,dst=/p,gid=5,mode=620", Source::Devpts, "/p"),
             ("type=image,src=x,dst=/i", Source::Image { reference: "x".into(), subpath: None }, "/i"),
+            (
+                "type=artifact,src=q.io/a:1,dst=/a,title=,name=n",
+                Source::Artifact {
+                    reference: "q.io/a:1".into(),
+                    digest: None,
+                    title: None,
+                    name: Some("n".into()),
+                },
+                "/a",
+            ),
             ("type=glob,src=/x*", Source::Glob { pattern: "/x*".into(), keep_paths: true }, "/"),
         ] {
             let parsed = mount(value).unwrap_or_else(|e| panic!("{value}: {e}"));
@@ -352,6 +390,7 @@ mod tests {
             assert_eq!(access == Access::ReadOnly, read_only, "{word}");
         }
         assert_eq!(mount("type=image,src=x,dst=/i").unwrap().options.access, Access::ReadOnly);
+        assert_eq!(mount("type=artifact,src=x,dst=/i").unwrap().options.access, Access::ReadOnly);
         assert_eq!(mount("type=image,src=x,dst=/i,rw=true").unwrap().options.access, Access::ReadWrite);
     }
 
@@ -383,6 +422,12 @@ mod tests {
                 "the 'noswap' option is only allowed with rootful tmpfs mounts: must provide an argument for option",
             ),
             ("type=image,src=x", "must set source and destination for image volume"),
+            ("type=artifact,src=x", "must set source and destination for artifact volume"),
+            ("type=artifact,dst=/x,src=", "must set source and destination for artifact volume"),
+            ("type=artifact,dst=/x,title", "title: must provide an argument for option"),
+            // Nothing may make its files writable.
+            ("type=artifact,src=x,dst=/x,rw=true", "rw: invalid mount option"),
+            ("type=artifact,src=x,dst=/x,digest=a,title=b", "cannot specify both digest and title"),
             ("type=bind,src=/a,dst=b", "invalid container path \"b\", must be an absolute path"),
             (
                 "type=bind,src=/a,dst=/b,U=maybe",

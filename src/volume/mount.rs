@@ -50,6 +50,20 @@ pub enum Source {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         subpath: Option<PathBuf>,
     },
+    /// The files of an artifact, each on its own and always read-only.
+    Artifact {
+        /// The artifact as the user named it.
+        reference: String,
+        /// Only the file with that digest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        digest: Option<String>,
+        /// Only the file with that title.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        title: Option<String>,
+        /// The name that a file gets in a directory, with a number where there are several.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        name: Option<String>,
+    },
     /// A fresh tmpfs.
     Tmpfs {
         /// Whether the image's content at the destination is copied into it.

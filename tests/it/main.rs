@@ -12,6 +12,7 @@
 
 mod support;
 
+mod artifact_mounts;
 mod artifacts;
 mod attacks;
 mod chunked;

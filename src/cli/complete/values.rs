@@ -103,7 +103,9 @@ pub(super) fn of(place: &Place, arg: &Arg, last: &str, engine: &Engine) -> Sugge
         "type" => words(&["all", "container", "image", "network", "pod", "volume"]),
         "image-volume" => words(&["bind", "tmpfs", "ignore"]),
         "cgroups" => words(&["enabled", "disabled", "no-conmon", "split"]),
-        "mount" => words(&["type=bind,", "type=image,", "type=tmpfs,", "type=volume,"]).no_space(),
+        "mount" => {
+            words(&["type=artifact,", "type=bind,", "type=image,", "type=tmpfs,", "type=volume,"]).no_space()
+        }
         name if name.ends_with("dir") || name == "root" || name == "runroot" => Suggestions::directories(),
         name if is_path(name) => Suggestions::files(),
         _ => Suggestions::none(),

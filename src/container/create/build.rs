@@ -11,7 +11,7 @@ use std::path::Path;
 
 use rustix::fs::Mode;
 
-use super::extras::Extras;
+use super::extras::{Extras, artifact_files};
 use super::joins::{self, Joined};
 use super::record::{Parts, record};
 use super::request::{CreateRequest, RootFs, UserNsMode};
@@ -19,6 +19,7 @@ use super::spec::{self, Generated, SpecInput};
 use super::userns::{self, Caller};
 use super::volumes;
 use super::{default_mounts, hooks, host};
+use crate::config::Paths;
 use crate::container::{ContainerId, Containers, Error, Record, Reservation, Result};
 use crate::engine::Engine;
 use crate::image::config::ImageConfig;
@@ -73,7 +74,7 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     let joined = joins::resolve(&containers, &mut request)?;
     volumes::of_others(&containers, &mut request)?;
     let volumes = volumes::complete(&store, &mut request, image.as_ref())?;
-    check_sources(&request)?;
+    check_sources(paths, &request)?;
     let maps = id_maps(engine, &containers, &request, &joined)?;
     complete_network(&mut request, image.as_ref())?;
     host::find_host_users(&mut request)?;
@@ -174,8 +175,8 @@ fn find_image(
 /// Larger image configs are not accepted by a pull either.
 const MAX_IMAGE_CONFIG: u64 = 8 << 20;
 
-/// Sources of bind mounts must exist; they are not made.
-fn check_sources(request: &CreateRequest) -> Result<()> {
+/// Sources of bind mounts and artifacts must exist; they are not made.
+fn check_sources(paths: &Paths, request: &CreateRequest) -> Result<()> {
     use crate::volume::Source;
     let sources = request.mounts.iter().filter_map(|mount| match &mount.source {
         Source::Bind { path } | Source::Overlay { path, .. } => Some(path),
@@ -187,6 +188,9 @@ fn check_sources(request: &CreateRequest) -> Result<()> {
     };
     for path in sources.chain(root) {
         rustix::fs::statfs(path).map_err(|errno| kernel::Error::path("statfs", path, errno))?;
+    }
+    for mount in &request.mounts {
+        artifact_files(paths, mount)?;
     }
     Ok(())
 }

@@ -6,12 +6,15 @@ use oci_spec::runtime::LinuxSeccomp;
 use serde::{Deserialize, Serialize};
 
 use super::SeccompChoice;
+use crate::config::Paths;
 use crate::container::{Error, Result};
+use crate::image::artifact::{Artifacts, Selection};
 use crate::kernel;
 use crate::kernel::cap::CapabilitySet;
 use crate::runtime::files::RootFiles;
 use crate::runtime::plan::{Enclosure, Filter, Membership, Plan};
 use crate::runtime::{UserLookup, seccomp};
+use crate::volume::{Mount, Source};
 
 /// Seccomp profile files larger than this are refused.
 const MAX_PROFILE: u64 = 4 << 20;
@@ -38,10 +41,32 @@ pub struct Extras {
     /// Devices by name (CDI), found anew at each start.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cdi_devices: Vec<String>,
+    /// Artifacts, whose files are looked up anew at each start.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub artifacts: Vec<ArtifactMount>,
     /// Targets of mounts whose source goes to the container's user (`U`).
     pub chown: Vec<PathBuf>,
     /// Targets of volumes that are filled from the image while they are empty.
     pub fill: Vec<PathBuf>,
+}
+
+/// An artifact that is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactMount {
+    /// As the user asked for it.
+    pub asked: Mount,
+    /// An empty directory of the container.
+    pub empty: PathBuf,
+}
+
+/// The files of a mount of an artifact, as [`Artifacts::mounted`] tells; none for other mounts.
+///
+/// # Errors
+/// When there is no such artifact, or none of its files is meant.
+pub(in crate::container) fn artifact_files(paths: &Paths, mount: &Mount) -> Result<Vec<(String, String)>> {
+    let Source::Artifact { reference, digest, title, .. } = &mount.source else { return Ok(Vec::new()) };
+    let selection = Selection { digest: digest.clone(), title: title.clone() };
+    Ok(Artifacts::of(paths).mounted(reference, &selection)?)
 }
 
 impl Extras {

@@ -15,7 +15,7 @@ use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{FileType, Mode};
 use serde::{Deserialize, Serialize};
 
 pub use add::AddRequest;
@@ -283,6 +283,58 @@ impl Artifacts {
             layers.iter().map(|blob| file_name(blob.annotations.get(TITLE).map(String::as_str), blob));
         let names = names.collect::<Result<Vec<_>>>()?;
         layers.iter().zip(names).try_for_each(|(blob, name)| self.copy(blob, &target.join(name)))
+    }
+
+    /// The folder with all files.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.dir.join("blobs/sha256")
+    }
+
+    /// The files of an artifact that are mounted: which they are in [`Self::folder`], and the name of each. Everybody in a
+    /// container can read them.
+    ///
+    /// # Errors
+    /// When there is no such artifact or file, or one is damaged.
+    pub fn mounted(&self, name: &str, selection: &Selection) -> Result<Vec<(String, String)>> {
+        let artifact = self.find(name)?;
+        let layers = &artifact.manifest.layers;
+        let mut files = Vec::new();
+        if selection.digest.is_some() || selection.title.is_some() {
+            let blob = select(layers, selection)?;
+            files.push((blob, file_name(selection.title.as_deref(), blob)?));
+        } else {
+            for blob in layers {
+                files.push((blob, file_name(blob.annotations.get(TITLE).map(String::as_str), blob)?));
+            }
+        }
+        if files.is_empty() {
+            return Err(ArtifactError::Options("the artifact has no blobs, nothing to mount".to_owned()));
+        }
+        for (blob, _) in &files {
+            self.make_readable(blob)?;
+        }
+        Ok(files.into_iter().map(|(blob, name)| (blob.digest.hex().to_owned(), name)).collect())
+    }
+
+    /// Users of a container are not the owner of the file; on the host the folder keeps others out.
+    fn make_readable(&self, blob: &Blob) -> Result<()> {
+        let path = self.blob_path(&blob.digest);
+        let failed = |call| {
+            let path = path.clone();
+            move |errno: rustix::io::Errno| kernel::Error::path(call, path, errno)
+        };
+        let stat = rustix::fs::lstat(&path).map_err(failed("stat"))?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !is_file || u64::try_from(stat.st_size) != Ok(blob.size) {
+            let message =
+                format!("it should have {} bytes: `rbox system check --repair` fetches it again", blob.size);
+            return Err(ArtifactError::Damaged { path, message });
+        }
+        if stat.st_mode & 0o444 != 0o444 {
+            rustix::fs::chmod(&path, Mode::from_raw_mode(0o644)).map_err(failed("chmod"))?;
+        }
+        Ok(())
     }
 
     fn copy(&self, blob: &Blob, target: &Path) -> Result<()> {

@@ -91,7 +91,10 @@ pub(super) fn find(plan: &Plan, pid: i32) -> Result<Vec<PathBuf>> {
 
 /// The mount of the plan that `path` belongs to.
 fn planned<'a>(plan: &'a Plan, path: &Path) -> Option<&'a Mount> {
-    let of_it = plan.mounts.iter().filter(|mount| path.starts_with(&mount.destination));
+    let of_it = plan.mounts.iter().filter(|mount| match &mount.source {
+        MountSource::File(file) => path == mount.destination || path == mount.destination.join(&file.name),
+        _ => path.starts_with(&mount.destination),
+    });
     of_it.max_by_key(|mount| mount.destination.components().count())
 }
 
@@ -180,6 +183,7 @@ fn source(plan: &Plan, path: &Path, owner: (u32, u32), place: &RootDir) -> Resul
             context.mount(0)?
         }
         MountSource::Overlay(overlay) => stage::mount_overlay(overlay)?,
+        MountSource::File(file) => stage::mount_file(file)?,
         MountSource::Joined { .. } | MountSource::FileSystem { .. } => {
             return Err(Error::unsupported("restoring a container that shares mounts of another one"));
         }

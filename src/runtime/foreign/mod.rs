@@ -223,6 +223,9 @@ fn refuse(plan: &Plan, io: &Io) -> Result<()> {
     if plan.mounts.iter().any(|mount| matches!(mount.source, MountSource::Joined { .. })) {
         return other("--ipc=container");
     }
+    if plan.mounts.iter().any(|mount| matches!(mount.source, MountSource::File(_))) {
+        return other("--mount type=artifact");
+    }
     if let UserNamespace::New(maps) = &plan.namespaces.user
         && to_inside(&maps.uid, kernel::cred::effective_uid()).is_none()
     {

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::io::Write as _;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{FileType, Mode};
 
@@ -13,8 +13,8 @@ use crate::kernel::path::RootDir;
 use crate::kernel::{self, file};
 
 use super::super::error::{Error, Result};
-use super::super::plan::{Membership, Mount, MountSource};
-use super::rootfs::{c_bytes, c_path, mount_overlay, open_host};
+use super::super::plan::{FileSource, Membership, Mount, MountSource};
+use super::rootfs::{c_bytes, c_path, mount_file, mount_overlay, open_host};
 use super::trees::Place;
 use super::{Stage, copy_up};
 
@@ -81,6 +81,14 @@ impl Stage<'_> {
                 };
                 self.attach(mount, "overlay", &tree)
             }
+            MountSource::File(file) => {
+                let tree = match self.trees.take(Place::Mount(index)) {
+                    Some(tree) => tree,
+                    None => mount_file(file)?,
+                };
+                let destination = self.place_of(file, &mount.destination)?;
+                self.attach(&Mount { destination, ..mount.clone() }, "overlay", &tree)
+            }
             MountSource::Cgroup => {
                 let (tree, own) = self.cgroup_tree()?;
                 let mut mount = mount.clone();
@@ -90,6 +98,21 @@ impl Stage<'_> {
                 }
                 self.attach(&mount, "cgroup2", &tree)
             }
+        }
+    }
+
+    /// Where a file goes: below a directory, or onto what is no directory.
+    fn place_of(&self, file: &FileSource, destination: &Path) -> Result<PathBuf> {
+        let below = destination.join(&file.name);
+        match self.root().open_path(destination) {
+            Ok(found) if is_dir(&found)? => Ok(below),
+            Ok(_) if file.needs_directory => {
+                let what = format!("mount at `{}`", destination.display());
+                Err(Error::invalid(what, "it is a file, and there is more than one blob"))
+            }
+            Err(error) if error.errno() != Some(libc::ENOENT) => Err(error.into()),
+            Err(_) if file.needs_directory => Ok(below),
+            Ok(_) | Err(_) => Ok(destination.to_owned()),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::kernel::path::RootDir;
 use crate::kernel::{self, prctl};
 
 use super::super::error::{Error, Result};
-use super::super::plan::{Overlay, RootSource};
+use super::super::plan::{FileSource, Overlay, RootSource};
 use super::Stage;
 use super::trees::Place;
 
@@ -136,6 +136,21 @@ pub(in crate::runtime) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
     };
     enter_directory(Path::new("/"))?;
     Ok(tree)
+}
+
+/// Mounts one file of an overlay, detached. Before Linux 6.15 a detached mount cannot be copied: then it covers a place of
+/// this namespace for a moment.
+pub(in crate::runtime) fn mount_file(file: &FileSource) -> Result<OwnedFd> {
+    let tree = mount_overlay(&file.overlay)?;
+    let entry = c_path(&file.entry)?;
+    match mount::clone_tree(&tree, &entry, false) {
+        Err(error) if error.errno() == Some(libc::EINVAL) => {}
+        copy => return Ok(copy?),
+    }
+    mount::attach(&tree, open_host(Path::new("/proc"))?)?;
+    let copy = mount::clone_tree(&tree, &entry, false);
+    mount::detach_at(c"/proc")?;
+    Ok(copy?)
 }
 
 /// The same by `mount`, whose text may be as long as a page. It mounts at a place, so one is covered for a

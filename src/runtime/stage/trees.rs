@@ -20,7 +20,7 @@ use crate::kernel::{self};
 use super::super::error::Result;
 use super::super::plan::{Mount, MountSource, Plan, RootSource, UserNamespace};
 use super::mounts::{clone_source, is_dir, tree_root};
-use super::rootfs::{mount_overlay, open_host};
+use super::rootfs::{mount_file, mount_overlay, open_host};
 use super::{borrow, copy_up, identity};
 
 /// Where a prepared tree belongs.
@@ -96,6 +96,7 @@ pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
                 trees.push((Place::Mount(index), clone_source(&source, path, *recursive)?));
             }
             MountSource::Overlay(overlay) => trees.push((Place::Mount(index), mount_overlay(overlay)?)),
+            MountSource::File(file) => trees.push((Place::Mount(index), mount_file(file)?)),
             MountSource::Copy { .. }
             | MountSource::Joined { .. }
             | MountSource::FileSystem { .. }

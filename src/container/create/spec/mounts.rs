@@ -6,6 +6,7 @@ use oci_spec::runtime::Mount as SpecMount;
 
 use super::super::request::{IpcMode, NamespaceMode};
 use super::{Generated, SpecInput, process};
+use crate::container::create::extras::ArtifactMount;
 use crate::container::{Error, Result};
 use crate::network::Mode;
 use crate::volume::{Access, Backing, Mount, MountOptions, Propagation, Source};
@@ -65,7 +66,7 @@ pub(super) fn mounts(input: &SpecInput<'_>, generated: &mut Generated) -> Result
     }
     for asked in user {
         let (spec, shown) = of_user(asked, input, generated)?;
-        all.push(spec);
+        all.extend(spec);
         generated.mounts.push(shown);
     }
     // Stable: the order of the command line decides between mounts of the same depth.
@@ -227,8 +228,12 @@ fn devices(input: &SpecInput<'_>) -> Vec<SpecMount> {
     asked.chain(privileged).collect()
 }
 
-/// A mount of the user.
-fn of_user(asked: &Mount, input: &SpecInput<'_>, generated: &mut Generated) -> Result<(SpecMount, Shown)> {
+/// A mount of the user. What is looked up at each start has no place in the spec.
+fn of_user(
+    asked: &Mount,
+    input: &SpecInput<'_>,
+    generated: &mut Generated,
+) -> Result<(Option<SpecMount>, Shown)> {
     let target = asked.destination.clone();
     if forbidden(&target) {
         // A mount over these would put a fake where masks and kernel parameters go (CVE-2019-16884).
@@ -270,6 +275,13 @@ fn of_user(asked: &Mount, input: &SpecInput<'_>, generated: &mut Generated) -> R
             reference.clone_into(&mut shown.source);
             image(reference, subpath.as_deref(), asked, input, generated)?
         }
+        Source::Artifact { reference, .. } => {
+            "artifact".clone_into(&mut shown.kind);
+            reference.clone_into(&mut shown.source);
+            let empty = own_overlay(input, generated).join("upper");
+            generated.extras.artifacts.push(ArtifactMount { asked: asked.clone(), empty });
+            return Ok((None, shown));
+        }
         Source::Tmpfs { copy_up } => memory("tmpfs", *copy_up, asked, &mut shown),
         Source::Ramfs => memory("ramfs", false, asked, &mut shown),
         Source::Devpts => {
@@ -282,7 +294,7 @@ fn of_user(asked: &Mount, input: &SpecInput<'_>, generated: &mut Generated) -> R
             return Err(Error::Invalid { what: format!("the pattern {pattern:?} was not expanded") });
         }
     };
-    Ok((spec, shown))
+    Ok((Some(spec), shown))
 }
 
 /// A named volume: its directory, the directory that it binds, or memory of its own.
@@ -457,9 +469,11 @@ fn image(
         let own = own_overlay(input, generated);
         return Ok(overlay(layers, Some((&own.join("upper"), &own.join("work"))), &asked.destination));
     }
-    // An overlay of one directory and nothing to write to is no overlay.
-    if let [only] = layers.as_slice() {
-        return Ok(mount("bind", only, &asked.destination, &["rbind", "ro", "rprivate", "nosuid", "nodev"]));
+    let mut layers = layers.clone();
+    if layers.len() == 1 {
+        // A bind mount could be made writable by a container that may mount, and with it the layer in the store. An overlay
+        // with nothing to write to cannot, but needs two directories.
+        layers.push(own_overlay(input, generated).join("upper"));
     }
-    Ok(overlay(layers, None, &asked.destination))
+    Ok(overlay(&layers, None, &asked.destination))
 }

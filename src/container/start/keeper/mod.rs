@@ -1,6 +1,7 @@
 //! What the monitor asks the owner of its container: where the container is made, what is written of it, and what
 //! comes after its end.
 
+mod artifacts;
 mod devices;
 mod place;
 mod plan;

@@ -7,7 +7,7 @@ use rustix::fs::Mode;
 
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
-use super::{IPC_MOUNTS, Keeper, devices};
+use super::{IPC_MOUNTS, Keeper, artifacts, devices};
 use crate::container::create::{Blueprint, CreateRequest, Extras, limits};
 use crate::container::lookup::read_json;
 use crate::container::{Error, Result, root};
@@ -49,6 +49,7 @@ impl Keeper {
         }
         plan.identity.id = self.record.id.to_string();
         self.join_others(&mut plan)?;
+        artifacts::add(&mut plan, &extras.artifacts, &self.paths)?;
         extras.apply(&mut plan)?;
         self.foreign = self.other_runtime(spec, &extras, &plan)?;
         if self.foreign.is_none() {
