@@ -3,8 +3,9 @@
 //!
 //! 1. The directory `containers/ID` is made and locked.
 //! 2. `names/NAME` is linked to the id, if it is free.
-//! 3. `request.json` and `spec.json` are written.
-//! 4. `record.json` is written: from here on the container exists.
+//! 3. What there is so far reaches the disk, if the container is to survive a power cut.
+//! 4. `request.json` and `spec.json` are written.
+//! 5. `record.json` is written: from here on the container exists.
 //!
 //! A directory without a record, or a name whose container does not confirm it, belongs either to a process
 //! that is at it (it holds the lock) or to a dead one (anybody may clear it away).
@@ -197,13 +198,14 @@ impl Reservation {
         let spec = serde_json::to_vec(spec).expect("a spec has only strings as keys");
         let record = serde_json::to_vec(record).expect("a record has only strings as keys");
         let mode = Mode::RUSR | Mode::WUSR;
+        if durability == Durability::Sync {
+            // Before the record: a power cut must not leave a container whose name is an empty file.
+            self.sync_files()?;
+            self.containers.sync_name(&self.name)?;
+            file::sync_dir_path(&self.containers.data.join("containers"))?;
+        }
         for (name, bytes) in [("request.json", request), ("spec.json", spec), ("record.json", record)] {
             file::write_atomic(&self.dir, OsStr::new(name), &bytes, mode, durability)?;
-        }
-        if durability == Durability::Sync {
-            self.sync_files()?;
-            file::sync_dir_path(&self.containers.data.join("containers"))?;
-            self.containers.sync_name(&self.name)?;
         }
         Ok(self.lock.take().expect("the lock is taken only here, where the value ends"))
     }
