@@ -3,16 +3,12 @@
 //! A list reads two small files a container and takes no lock. A container whose files are damaged is shown
 //! as far as possible and never keeps the others from being shown.
 
-use std::num::NonZero;
 use std::path::Path;
 
 use super::filter::Filters;
-use super::lookup::Files;
-use super::{ContainerId, Containers, Error, Record, Result, State, Status, Time};
+use super::survey::Survey;
+use super::{Containers, Error, Record, Result, State, Status};
 use crate::store::Store;
-
-/// From so many containers on, a thread takes less time than it saves.
-const MANY: usize = 64;
 
 /// A container with its state.
 #[derive(Debug, Clone)]
@@ -21,13 +17,6 @@ pub struct Listed {
     pub record: Record,
     /// Its state as of now.
     pub state: State,
-}
-
-/// What is kept of a container, and its place in the order.
-struct Found<'i, T> {
-    created: Time,
-    id: &'i ContainerId,
-    value: T,
 }
 
 /// Which containers a command is about.
@@ -60,66 +49,9 @@ impl Containers {
     /// # Errors
     /// When the table cannot be read.
     pub fn list(&self, filters: &Filters) -> Result<Vec<Listed>> {
-        Ok(oldest_first(self.read(&self.ids()?, filters, &|listed| listed).0))
-    }
-
-    /// As [`Self::list`], with the ids of those that were removed meanwhile or are damaged
-    /// ([`Self::damaged_among`]); by several threads where there are many containers. Of each container only what
-    /// `take` makes of it is kept: whole records of a thousand would cost more memory than time to read them. Not for
-    /// commands that go on to clone or to enter a namespace: a thread that has ended may still count for a moment.
-    ///
-    /// # Errors
-    /// When the table cannot be read.
-    pub fn survey<T: Send>(
-        &self,
-        filters: &Filters,
-        take: impl Fn(Listed) -> T + Sync,
-    ) -> Result<(Vec<T>, Vec<ContainerId>)> {
         let ids = self.ids()?;
-        let threads = std::thread::available_parallelism().map_or(1, NonZero::get).min(ids.len() / MANY);
-        let (found, unreadable) = if threads < 2 {
-            self.read(&ids, filters, &take)
-        } else {
-            std::thread::scope(|scope| {
-                let (own, others) = ids.split_at(ids.len().div_ceil(threads));
-                let take = &take;
-                let readers: Vec<_> = others
-                    .chunks(own.len())
-                    .map(|part| scope.spawn(move || self.read(part, filters, take)))
-                    .collect();
-                // This thread has memory at hand; one more would begin with none.
-                let (mut found, mut unreadable) = self.read(own, filters, take);
-                for reader in readers {
-                    let (more, missing) = reader.join().expect("reading does not panic");
-                    found.extend(more);
-                    unreadable.extend(missing);
-                }
-                (found, unreadable)
-            })
-        };
-        Ok((oldest_first(found), unreadable))
-    }
-
-    /// Those of `ids` that pass `filters`, and those that cannot be read.
-    fn read<'i, T>(
-        &self,
-        ids: &'i [ContainerId],
-        filters: &Filters,
-        take: &impl Fn(Listed) -> T,
-    ) -> (Vec<Found<'i, T>>, Vec<ContainerId>) {
-        let (mut found, mut unreadable) = (Vec::with_capacity(ids.len()), Vec::new());
-        let mut files = Files::new(self);
-        for id in ids {
-            let Ok(Some(record)) = files.record(id) else {
-                unreadable.push(id.clone());
-                continue;
-            };
-            let state = files.state_or_unknown(id);
-            if filters.matches(&record, &state) {
-                found.push(Found { created: record.created, id, value: take(Listed { record, state }) });
-            }
-        }
-        (found, unreadable)
+        let survey = Survey::new(self, filters, &ids, &|record, state| Listed { record, state });
+        Ok(survey.alone()?.oldest_first().0)
     }
 
     /// Finds the containers that `selection` means.
@@ -187,12 +119,6 @@ impl Containers {
     pub fn is_shown_by_default(state: &State) -> bool {
         matches!(state.status, Status::Running)
     }
-}
-
-fn oldest_first<T>(mut found: Vec<Found<'_, T>>) -> Vec<T> {
-    // What is kept of a container is large: each is moved once.
-    found.sort_by_cached_key(|found| (found.created, found.id));
-    found.into_iter().map(|found| found.value).collect()
 }
 
 /// The bytes of all files in a tree. What cannot be read counts as nothing.

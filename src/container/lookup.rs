@@ -1,11 +1,8 @@
 //! The table of containers: one directory each, found by id, unique id prefix, or name.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -14,8 +11,9 @@ use super::{ContainerId, Error, Record, Result, State, record, state};
 use crate::events::Sink;
 use crate::kernel;
 
-const RECORD: &str = "record.json";
-const STATE: &str = "state.json";
+/// The two files of a container, and the latest version of each that this program knows.
+pub(super) const RECORD: (&str, u32) = ("record.json", record::VERSION);
+pub(super) const STATE: (&str, u32) = ("state.json", state::VERSION);
 
 /// The user's containers.
 #[derive(Debug, Clone)]
@@ -105,7 +103,7 @@ impl Containers {
     /// # Errors
     /// When the record cannot be read or understood.
     pub fn record(&self, id: &ContainerId) -> Result<Option<Record>> {
-        read_json(&self.dir(id).join(RECORD), record::VERSION)
+        read_json(&self.dir(id).join(RECORD.0), RECORD.1)
     }
 
     /// Why a file of a container is not there: the container was removed just now, or it is damaged.
@@ -123,54 +121,16 @@ impl Containers {
     /// # Errors
     /// When the state cannot be read or understood.
     pub fn state(&self, id: &ContainerId) -> Result<State> {
-        let stored = read_json(&self.dir(id).join(STATE), state::VERSION)?;
+        let stored = read_json(&self.dir(id).join(STATE.0), STATE.1)?;
         self.judge(id, stored)
     }
 
-    fn judge(&self, id: &ContainerId, stored: Option<state::Stored>) -> Result<State> {
+    pub(super) fn judge(&self, id: &ContainerId, stored: Option<state::Stored>) -> Result<State> {
         let dir = self.dir(id);
         if stored.is_none() && self.has_lost_state(id) {
-            return Err(Error::Missing { path: dir.join(STATE) });
+            return Err(Error::Missing { path: dir.join(STATE.0) });
         }
-        state::judge(&dir, stored)
-    }
-}
-
-/// Reads the files of many containers one after the other: the way to their directories is walked once, and one buffer
-/// serves for all.
-pub(super) struct Files<'a> {
-    containers: &'a Containers,
-    dir: Option<OwnedFd>,
-    text: Vec<u8>,
-}
-
-impl<'a> Files<'a> {
-    pub(super) fn new(containers: &'a Containers) -> Self {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let dir = rustix::fs::open(containers.data.join("containers"), flags, Mode::empty()).ok();
-        Self { containers, dir, text: Vec::new() }
-    }
-
-    /// As [`Containers::record`].
-    pub(super) fn record(&mut self, id: &ContainerId) -> Result<Option<Record>> {
-        self.read(id, RECORD, record::VERSION)
-    }
-
-    /// As [`Containers::state_or_unknown`].
-    pub(super) fn state_or_unknown(&mut self, id: &ContainerId) -> State {
-        let stored = self.read(id, STATE, state::VERSION);
-        let state = stored.and_then(|stored| self.containers.judge(id, stored));
-        state.unwrap_or_else(|_| State::unknown(self.containers.dir(id)))
-    }
-
-    fn read<T: DeserializeOwned>(&mut self, id: &ContainerId, name: &str, known: u32) -> Result<Option<T>> {
-        let path = || self.containers.dir(id).join(name);
-        let Some(dir) = &self.dir else { return read_json(&path(), known) };
-        match kernel::file::read_record_at(dir, &format!("{id}/{name}"), &mut self.text) {
-            Ok(()) => parse_json(&self.text, known, path),
-            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(e) => Err(kernel::Error::path("read", path(), e).into()),
-        }
+        state::judge(dir, stored)
     }
 }
 
@@ -190,7 +150,7 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path, known: u32) -> Result<
     parse_json(&bytes, known, || path.to_owned())
 }
 
-fn parse_json<T: DeserializeOwned>(
+pub(super) fn parse_json<T: DeserializeOwned>(
     bytes: &[u8],
     known: u32,
     path: impl Fn() -> PathBuf,
@@ -204,7 +164,7 @@ fn parse_json<T: DeserializeOwned>(
     }
     // Before the rest: a later version may look the same and mean something else. What this version wrote says so in
     // its first bytes.
-    let version = if bytes.starts_with(format!("{{\"version\":{known},").as_bytes()) {
+    let version = if says_version(bytes, known) {
         None
     } else {
         serde_json::from_slice::<Version>(bytes).ok().and_then(|found| found.version)
@@ -216,4 +176,11 @@ fn parse_json<T: DeserializeOwned>(
         Ok(value) => Ok(Some(value)),
         Err(source) => Err(Error::Damaged { path: path(), source }),
     }
+}
+
+/// Whether a record begins with its version, and that is `known`.
+fn says_version(bytes: &[u8], known: u32) -> bool {
+    let Some(rest) = bytes.strip_prefix(b"{\"version\":") else { return false };
+    let digits = rest.iter().position(|&byte| byte == b',').map_or(&[][..], |end| &rest[..end]);
+    std::str::from_utf8(digits).is_ok_and(|digits| digits.parse() == Ok(known))
 }

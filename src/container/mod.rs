@@ -17,6 +17,7 @@
 //! State lives beside the record and not in the run directory: that one may be wiped under
 //! a running container (logout cleaners), and the boot id in the state makes it stale by itself.
 
+pub mod brief;
 pub mod cgroup;
 pub mod change;
 pub mod check;
@@ -48,6 +49,7 @@ pub mod start;
 pub mod state;
 pub mod stats;
 pub mod stop;
+mod survey;
 pub mod time;
 pub mod top;
 pub mod update;

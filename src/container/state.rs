@@ -312,9 +312,9 @@ impl Stored {
 }
 
 /// Judges what is stored in `dir` against the kernel.
-pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
+pub(super) fn judge(dir: PathBuf, stored: Option<Stored>) -> Result<State> {
     let Some(mut stored) = stored else {
-        return Ok(State { status: Status::Created, stored, dir: dir.to_owned() });
+        return Ok(State { status: Status::Created, stored, dir });
     };
     let status = match stored.phase {
         Phase::Exited => Status::Exited,
@@ -325,7 +325,7 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
         phase if phase != Phase::Restarting && stored.init.is_alive() => {
             if cgroup::is_frozen(&stored.cgroup) {
                 Status::Paused
-            } else if StopMark::read(dir).is_some_and(|mark| mark.by.is_alive()) {
+            } else if StopMark::read(&dir).is_some_and(|mark| mark.by.is_alive()) {
                 // A stop that was killed leaves a running container, not one that is "stopping" for ever.
                 Status::Stopping
             } else if phase == Phase::Initialized {
@@ -342,7 +342,7 @@ pub(super) fn judge(dir: &Path, stored: Option<Stored>) -> Result<State> {
     if status == Status::Exited && stored.phase != Phase::Exited {
         stored.end_unseen()?;
     }
-    Ok(State { status, stored: Some(stored), dir: dir.to_owned() })
+    Ok(State { status, stored: Some(stored), dir })
 }
 
 /// The file that says that a user asked for the stop: a [`StopMark`].

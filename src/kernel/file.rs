@@ -143,11 +143,10 @@ pub fn read_small_at(dir: impl AsFd, path: &Path) -> Result<Vec<u8>> {
     Ok(text)
 }
 
-/// Reads a record below an open directory into `text`. A regular file ends where a call reads less than there was room
-/// for, so that most records take one call.
-pub fn read_record_at(dir: impl AsFd, path: &str, text: &mut Vec<u8>) -> std::result::Result<(), Errno> {
+/// Reads a record below an open directory to the end of `text`. A regular file ends where a call reads less than there
+/// was room for, so that most records take one call.
+pub fn append_record_at(dir: impl AsFd, path: &str, text: &mut Vec<u8>) -> std::result::Result<(), Errno> {
     let fd = rustix::fs::openat(dir, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    text.clear();
     loop {
         text.reserve(4096);
         let room = text.capacity() - text.len();

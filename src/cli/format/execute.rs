@@ -59,9 +59,15 @@ impl<'a> State<'a> {
                     Flow::Next
                 }
                 Node::Action(pipe) => {
+                    // Most of what lists print: nothing is copied for it.
+                    if let Some((word, names)) = pipe.only_fields() {
+                        let value = self.follow(dot, word, names)?;
+                        print::push(self.out, value);
+                        continue;
+                    }
                     let value = self.pipe(dot, pipe)?;
                     if pipe.variables.is_empty() {
-                        self.out.push_str(&print::text(&value));
+                        print::push(self.out, &value);
                     }
                     Flow::Next
                 }
@@ -217,7 +223,7 @@ impl<'a> State<'a> {
     }
 
     fn arguments(&mut self, dot: &Value, words: &'a [Operand], piped: Option<Value>) -> Result<Vec<Value>> {
-        let mut arguments = Vec::with_capacity(words.len() + 1);
+        let mut arguments = Vec::with_capacity(words.len() + usize::from(piped.is_some()));
         for word in words {
             arguments.push(self.operand(dot, word)?);
         }
@@ -292,23 +298,25 @@ impl<'a> State<'a> {
         names: &[String],
         arguments: &[Value],
     ) -> Result<Value> {
-        let mut value = receiver;
-        for (index, name) in names.iter().enumerate() {
-            let is_last = index + 1 == names.len();
-            let next = self.field(&value, node, name)?;
-            value = if is_last && !arguments.is_empty() {
-                self.method(&next, node, name, arguments)?
-            } else {
-                next
-            };
+        match names.last() {
+            Some(last) if !arguments.is_empty() => {
+                self.method(self.follow(&receiver, node, names)?, node, last, arguments)
+            }
+            Some(_) => self.follow(&receiver, node, names).cloned(),
+            None => Ok(receiver),
         }
-        Ok(value)
     }
 
-    fn field(&self, receiver: &Value, node: &Operand, name: &str) -> Result<Value> {
+    /// Follows `.A.B` without arguments.
+    fn follow<'v>(&self, receiver: &'v Value, node: &Operand, names: &[String]) -> Result<&'v Value> {
+        names.iter().try_fold(receiver, |value, name| self.field(value, node, name))
+    }
+
+    fn field<'v>(&self, receiver: &'v Value, node: &Operand, name: &str) -> Result<&'v Value> {
+        const MISSING: &Value = &Value::Missing;
         match receiver {
             Value::Struct(data) => match data.field(name) {
-                Some(value) => Ok(value.clone()),
+                Some(value) => Ok(value),
                 None => {
                     let message = format!("can't evaluate field {name} in type {}", receiver.type_name());
                     let mut error = self.fail(node, message);
@@ -316,9 +324,8 @@ impl<'a> State<'a> {
                     Err(error)
                 }
             },
-            Value::Map(map) => Ok(Value::entry(map, name).cloned().unwrap_or(Value::Missing)),
-            Value::Missing => Ok(Value::Missing),
-            Value::Empty => Ok(Value::Empty),
+            Value::Map(map) => Ok(Value::entry(map, name).unwrap_or(MISSING)),
+            Value::Missing | Value::Empty => Ok(receiver),
             Value::Nil => {
                 let message = format!("nil pointer evaluating {}.{name}", receiver.type_name());
                 Err(self.fail(node, message))

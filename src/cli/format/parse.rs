@@ -76,6 +76,17 @@ pub(super) struct Command {
     pub words: Vec<Operand>,
 }
 
+impl Pipe {
+    /// The fields of the dot that it prints, if it does nothing else.
+    pub(super) fn only_fields(&self) -> Option<(&Operand, &[String])> {
+        let ([command], []) = (&self.commands[..], &self.variables[..]) else { return None };
+        match &command.words[..] {
+            [word @ Operand { term: Term::Field(names), .. }] => Some((word, names)),
+            _ => None,
+        }
+    }
+}
+
 /// A value in a command.
 #[derive(Debug)]
 pub(super) struct Operand {

@@ -14,7 +14,7 @@ pub(super) fn text(value: &Value) -> String {
         Value::Text(text) => text.clone(),
         value => {
             let mut out = String::new();
-            write_value(&mut out, value);
+            push(&mut out, value);
             out
         }
     }
@@ -29,7 +29,7 @@ pub(super) fn print(values: &[Value]) -> String {
         if index > 0 && both_plain(&values[index - 1]) {
             out.push(' ');
         }
-        write_value(&mut out, value);
+        push(&mut out, value);
     }
     out
 }
@@ -48,7 +48,8 @@ fn duration(nanoseconds: i64) -> String {
     format!("{sign}{}", format_duration(std::time::Duration::from_nanos(nanoseconds.unsigned_abs())))
 }
 
-fn write_value(out: &mut String, value: &Value) {
+/// Appends a value as a template prints it.
+pub(super) fn push(out: &mut String, value: &Value) {
     match value {
         Value::Missing => out.push_str("<no value>"),
         Value::Nil | Value::Omitted => out.push_str("<nil>"),
@@ -64,7 +65,7 @@ fn write_value(out: &mut String, value: &Value) {
             out.push('[');
             for (index, item) in list.iter().enumerate() {
                 out.push_str(if index == 0 { "" } else { " " });
-                write_value(out, item);
+                push(out, item);
             }
             out.push(']');
         }
@@ -72,7 +73,7 @@ fn write_value(out: &mut String, value: &Value) {
             out.push_str("map[");
             for (index, (key, item)) in map.iter().enumerate() {
                 let _ = write!(out, "{}{key}:", if index == 0 { "" } else { " " });
-                write_value(out, item);
+                push(out, item);
             }
             out.push(']');
         }
@@ -80,7 +81,7 @@ fn write_value(out: &mut String, value: &Value) {
             out.push('{');
             for (index, (_, item)) in data.fields.iter().enumerate() {
                 out.push_str(if index == 0 { "" } else { " " });
-                write_value(out, item);
+                push(out, item);
             }
             out.push('}');
         }

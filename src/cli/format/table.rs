@@ -5,6 +5,8 @@
 //! A column is a run of lines that have a cell there: its width is that of the
 //! widest cell of the run, so one line without the column begins a new run.
 
+use std::fmt::Write as _;
+
 const MIN_WIDTH: usize = 12;
 const PADDING: usize = 2;
 
@@ -65,7 +67,7 @@ impl Writer<'_> {
                 // The last cell is not padded: it is in no column.
                 if column + 1 < line.len() {
                     let width = self.widths.get(column).copied().unwrap_or(0);
-                    self.out.extend(std::iter::repeat_n(' ', width.saturating_sub(cell.chars().count())));
+                    let _ = write!(self.out, "{:1$}", "", width.saturating_sub(cell.chars().count()));
                 }
             }
             if index + 1 < self.lines.len() {

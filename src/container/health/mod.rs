@@ -24,7 +24,8 @@ use std::time::Duration;
 use rustix::fs::Mode;
 use serde::{Deserialize, Serialize};
 
-use super::{Containers, Error, Record, Result};
+use super::brief::Brief;
+use super::{ContainerId, Containers, Error, Record, Result};
 use crate::image::config::Healthcheck;
 use crate::kernel::file::{self, Durability};
 
@@ -249,18 +250,22 @@ pub struct LogEntry {
 
 impl Containers {
     /// Where the results are.
-    fn health_file(&self, record: &Record) -> PathBuf {
-        match record.health.as_ref().map(|health| health.log_destination.as_str()) {
-            None | Some("" | "local" | "events_logger") => self.dir(&record.id).join("health.json"),
-            Some(dir) => PathBuf::from(dir).join(format!("{}-healthcheck.log", record.id)),
+    fn health_file(&self, id: &ContainerId, health: Option<&Health>) -> PathBuf {
+        match health.map(|health| health.log_destination.as_str()) {
+            None | Some("" | "local" | "events_logger") => self.dir(id).join("health.json"),
+            Some(dir) => PathBuf::from(dir).join(format!("{id}-healthcheck.log")),
         }
     }
 
     /// What the checks of a container came to; nothing for one that has none, or has never run.
     #[must_use]
     pub fn health_results(&self, record: &Record) -> Option<Results> {
-        record.health.as_ref().and_then(Health::active)?;
-        let text = std::fs::read(self.health_file(record)).ok();
+        self.results_of(&record.id, record.health.as_ref())
+    }
+
+    fn results_of(&self, id: &ContainerId, health: Option<&Health>) -> Option<Results> {
+        health.and_then(Health::active)?;
+        let text = std::fs::read(self.health_file(id, health)).ok();
         // A damaged file says as much as none.
         Some(text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default())
     }
@@ -271,8 +276,14 @@ impl Containers {
         self.health_results(record).map(|results| results.status).unwrap_or_default()
     }
 
+    /// As [`Self::health_status`].
+    #[must_use]
+    pub fn health_status_in_brief(&self, brief: &Brief) -> String {
+        self.results_of(&brief.id, brief.health.as_ref()).map(|results| results.status).unwrap_or_default()
+    }
+
     fn write_health(&self, record: &Record, results: &Results) -> Result<()> {
-        let path = self.health_file(record);
+        let path = self.health_file(&record.id, record.health.as_ref());
         let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else { return Ok(()) };
         let bytes = serde_json::to_vec(results).expect("results have only strings as keys");
         let name: &OsStr = name;

@@ -14,10 +14,10 @@ use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::format::{Layout, List, Value};
 use crate::cli::ui::Ui;
+use crate::container::brief::{Brief, Network};
 use crate::container::damaged::Damaged;
-use crate::container::list::Listed;
-use crate::container::record::{Network, Port};
-use crate::container::{ContainerId, Containers, Status};
+use crate::container::record::Port;
+use crate::container::{ContainerId, Containers, State, Status};
 use crate::engine::Engine;
 
 /// List containers
@@ -182,9 +182,9 @@ fn find(containers: &Containers, args: &Args) -> Result<(Vec<Entry>, Vec<Contain
     let filters = parse_filters(&args.filter, containers)?;
     let last = if args.latest { 1 } else { usize::try_from(args.last).unwrap_or(0) };
     let every = args.all || last > 0 || filters.names_status();
-    let (found, unreadable) = containers.survey(&filters, |listed| {
-        (every || Containers::is_shown_by_default(&listed.state))
-            .then(|| Entry::new(containers, listed, args.ns))
+    let (found, unreadable) = containers.survey(&filters, |brief, state| {
+        (every || Containers::is_shown_by_default(&state))
+            .then(|| Entry::new(containers, brief, &state, args.ns))
     })?;
     let mut found: Vec<_> = found.into_iter().flatten().collect();
     if last > 0 {
@@ -273,8 +273,7 @@ struct Entry {
 const NEVER: i64 = -62_135_596_800;
 
 impl Entry {
-    fn new(containers: &Containers, listed: Listed, namespaces: bool) -> Self {
-        let Listed { record, state } = listed;
+    fn new(containers: &Containers, record: Brief, state: &State, namespaces: bool) -> Self {
         let stored = state.stored.as_ref();
         let seconds = |time: Option<crate::container::Time>| time.map_or(NEVER, |time| time.0.as_second());
         let pid = state.pid().unwrap_or(0);
@@ -286,7 +285,7 @@ impl Entry {
             exited_at: seconds(stored.and_then(|stored| stored.finished)),
             exit_code: state.exit_code(),
             exposed: exposed(&record.network),
-            health: containers.health_status(&record),
+            health: containers.health_status_in_brief(&record),
             id: record.id.to_string(),
             mounts: record.mounts.into_iter().map(|mount| mount.destination).collect(),
             namespaces: if namespaces && pid > 0 { Namespaces::of(pid) } else { Namespaces::default() },
