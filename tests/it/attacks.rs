@@ -61,7 +61,7 @@ fn s05_s06_later_starts_and_health_checks_have_no_more_than_the_first() {
     let script = "mkdir -p /d/s; n=$(ls /d/s | wc -l); /probe report > /d/s/start$n; [ $n -ge 2 ] && exec sleep 1000; exit 1";
     let line = format!(
         "run -d --name=c --network=none --restart=on-failure:5 -v data:/d --health-interval=1s \
-         --health-cmd='/probe report > /d/health' {IMAGE} sh -c '{script}'"
+         --health-cmd='/probe report > /d/new && mv /d/new /d/health' {IMAGE} sh -c '{script}'"
     );
     let started = with_descriptors(&env, &line);
     assert_eq!(started.code, 0, "{started:#?}");

@@ -262,7 +262,7 @@ fn f38_a_killed_exec_client_holds_nothing_up() {
     client.wait().unwrap();
     let begin = Instant::now();
     env.ok(["rm", "-f", "-t", "0", "c"]);
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -181,7 +181,7 @@ fn a_stop_between_two_starts_counts() {
         });
         let begin = std::time::Instant::now();
         env.ok(["stop", "-t0", "r"]);
-        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
         assert_eq!(env.ok(["inspect", "--format={{.State.Status}}", "r"]), "exited");
         let count = env.ok(["inspect", "--format={{.RestartCount}}", "r"]);
         std::thread::sleep(Duration::from_millis(300));

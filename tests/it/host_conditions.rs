@@ -174,7 +174,7 @@ fn without_user_namespaces_the_error_names_the_setting() {
         assert!((125..=126).contains(&ran.code), "{ran:#?}");
         assert!(ran.stderr.contains("max_user_namespaces"), "{ran:#?}");
     }
-    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+    assert!(begin.elapsed().as_secs() < 30, "{:?}", begin.elapsed());
     // As with podman, what was not to be removed after its run is there, and was never started.
     assert_eq!(env.ok(["ps", "-a", "--format", "{{.State}}"]), "created");
 }

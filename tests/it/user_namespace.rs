@@ -42,7 +42,7 @@ fn end(env: &mut TestEnv) {
 
 #[test]
 fn a_namespace_is_held_for_commands_that_follow_and_then_let_go() {
-    let env = loaded("held", "1");
+    let env = loaded("held", "3");
     env.ok(RUN);
     let first = holder(&env);
     env.ok(RUN);
