@@ -230,6 +230,23 @@ impl Error {
     }
 }
 
+impl Error {
+    /// The exit code of `exec`: what the kernel did not find or did not allow counts as the program; `other` is everything
+    /// else, of which the caller says how it counts.
+    #[must_use]
+    pub fn exec_exit_code(&self, other: u8) -> u8 {
+        match self {
+            Self::ProgramNotFound { .. } | Self::ProgramNotExecutable { .. } => self.exit_code(),
+            Self::Step { source, .. } => match source.kind() {
+                io::ErrorKind::NotFound => 127,
+                io::ErrorKind::PermissionDenied => 126,
+                _ => other,
+            },
+            _ => other,
+        }
+    }
+}
+
 fn kind_of(error: &io::Error) -> ErrorKind {
     match error.raw_os_error() {
         Some(libc::ENOENT) => ErrorKind::NotFound,

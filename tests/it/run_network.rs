@@ -137,7 +137,13 @@ fn s104_a_published_port_keeps_the_source_address() {
     let port = free_port();
     let publish = format!("{port}:80");
     let server = "while true; do nc -l -p 80 -e /bin/sh -c 'read x; cat /proc/net/tcp /proc/net/tcp6'; done";
-    env.ok(["run", "-d", "--name", "web", "-p", &publish, IMAGE, "sh", "-c", server]);
+    env.ok(["create", "--name", "web", "-p", &publish, IMAGE, "sh", "-c", server]);
+    // As podman: what does not run has no ports, whatever one asks for.
+    assert_eq!((env.ok(["port", "web"]), env.ok(["port", "web", "81"])), (String::new(), String::new()));
+    env.ok(["start", "web"]);
+    assert_eq!(env.ok(["port", "web"]), format!("80/tcp -> 0.0.0.0:{port}"));
+    assert_eq!(env.ok(["port", "web", "80/tcp"]), format!("0.0.0.0:{port}"));
+    assert!(env.fails(125, ["port", "web", "81"]).contains("failed to find published port \"81\""));
     let address = outer_address();
     let table = read_from(SocketAddr::new(address, port));
     let IpAddr::V4(v4) = address else { panic!("{address}") };

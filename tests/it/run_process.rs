@@ -223,6 +223,23 @@ fn a_detached_container_outlives_its_caller_and_keeps_its_output() {
     assert_eq!(env.run(["exec", "d", "sh", "-c", "exit 9"]).code, 9);
     assert_eq!(env.run(["exec", "d", "/nosuch"]).code, 127);
     assert_eq!(env.run(["exec", "d", "/etc/passwd"]).code, 126);
+    // podman's: what the kernel does not find is 127, what else goes wrong before the program 255, or 125.
+    for (code, options) in [
+        (255, &["--user=nosuch"][..]),
+        (255, &["--user=0:nosuch"]),
+        (255, &["--user=4294967295"]),
+        (125, &["--user=nosuch", "--no-session"]),
+        (125, &["--user=nosuch", "--detach"]),
+        (127, &["--workdir=/nosuch"]),
+        (127, &["--workdir=/nosuch", "--no-session"]),
+        (125, &["--workdir=/nosuch", "--detach"]),
+        (255, &["--workdir=/etc/passwd"]),
+        (125, &["--workdir=/etc/passwd", "--no-session"]),
+        (0, &["--workdir="]),
+    ] {
+        let words = ["exec"].iter().chain(options).chain(&["d", "true"]);
+        assert_eq!(env.run(words).code, code, "{options:?}");
+    }
     assert_eq!(env.ok(["ps", "--format", "{{.Names}}"]), "d");
     env.ok(["stop", "-t", "0", "d"]);
     assert_eq!(env.ok(["inspect", "--format", "{{.State.Status}} {{.State.ExitCode}}", "d"]), "exited 137");

@@ -67,7 +67,7 @@ pub struct Args {
     user: Option<String>,
     /// Working directory inside the container
     #[arg(long, short, value_name = "string")]
-    workdir: Option<PathBuf>,
+    workdir: Option<String>,
     #[arg(trailing_var_arg = true)]
     words: Vec<String>,
 }
@@ -75,7 +75,8 @@ pub struct Args {
 /// Runs a process in a container; the exit code is that of the process.
 ///
 /// # Errors
-/// When the container does not run (255), or the command cannot be run (126, 127).
+/// When the container does not run (255), or the command cannot be run: 127 where it or its directory is not found, 126
+/// where the kernel does not allow it, else 255, or 125 without a session.
 pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     if args.no_session && (args.detach || args.detach_keys.is_some()) {
         return Err(CommandError::new("--no-session cannot be used with --detach or --detach-keys"));
@@ -88,7 +89,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         command: words.collect(),
         env: variables(engine, &args.env_file, &args.env)?,
         user: args.user,
-        workdir: args.workdir,
+        workdir: args.workdir.filter(|path| !path.is_empty()).map(PathBuf::from),
         terminal: args.tty,
         privileged: args.privileged,
     };
@@ -109,7 +110,11 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         detach_keys: session::detach_keys(engine, args.detach_keys.as_deref())?,
         proxy_signals: false,
     };
-    let beside = beside::exec(&plan, options.wanted, extra)?;
+    let other = if args.no_session { ExitStatus::ERROR } else { ExitStatus::from_code(255) };
+    let beside = beside::exec(&plan, options.wanted, extra).map_err(|error| {
+        let code = error.exec_exit_code(other.code());
+        CommandError::from(error).with_status(ExitStatus::from_code(code))
+    })?;
     let id = ContainerId::random()?;
     let recorded = !args.no_session;
     let entry = recorded.then(|| containers.enter_exec(&record, id, beside.running.pid)).flatten();

@@ -50,13 +50,14 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
         let mut listed = containers.list(&Filters::default())?;
         if latest {
             listed = listed.pop().into_iter().collect();
-        } else {
-            listed.retain(|listed| listed.state.status == Status::Running);
         }
+        listed.retain(|listed| listed.state.status == Status::Running);
         (listed.into_iter().map(|listed| listed.record).collect(), arguments.first())
     } else {
         let reference = arguments[0].strip_prefix('/').unwrap_or(&arguments[0]);
-        (vec![containers.lookup(reference)?], arguments.get(1))
+        let record = containers.lookup(reference)?;
+        let runs = containers.state(&record.id)?.status == Status::Running;
+        (runs.then_some(record).into_iter().collect(), arguments.get(1))
     };
     let wanted = port.map(|text| parse(text)).transpose()?;
     for record in found {
@@ -80,10 +81,13 @@ fn parse(text: &str) -> Result<(u16, String), CommandError> {
     if parts.next().is_some() {
         return Err(CommandError::new(format!("port formats are port/protocol. '{text}' is invalid")));
     }
-    let number = number
-        .parse()
-        .map_err(|_| CommandError::new(format!("strconv.ParseUint: parsing {number:?}: invalid syntax")))?;
-    Ok((number, protocol))
+    // In the words and with the rules of Go.
+    let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    let why = if is_number { "value out of range" } else { "invalid syntax" };
+    let parsed = number.parse().ok().filter(|_| is_number);
+    let parsed =
+        parsed.ok_or_else(|| CommandError::new(format!("strconv.ParseUint: parsing {number:?}: {why}")))?;
+    Ok((parsed, protocol))
 }
 
 /// All mappings, or the host's end of the wanted one.
@@ -109,6 +113,21 @@ fn lines(ports: &[Port], wanted: Option<&(u16, String)>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn wanted_ports_are_read_as_go_does() {
+        assert_eq!(parse("80").unwrap(), (80, "tcp".to_owned()));
+        assert_eq!(parse("80/udp").unwrap(), (80, "udp".to_owned()));
+        for (text, words) in [
+            ("x", "parsing \"x\": invalid syntax"),
+            ("", "invalid syntax"),
+            ("+80", "invalid syntax"),
+            ("70000", "value out of range"),
+            ("80/tcp/x", "'80/tcp/x' is invalid"),
+        ] {
+            assert!(parse(text).unwrap_err().message().contains(words), "{text}");
+        }
+    }
 
     #[test]
     fn ranges_are_listed_and_searched() {
