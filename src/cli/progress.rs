@@ -102,6 +102,7 @@ impl Progress for PullProgress<'_> {
                     None => self.ui.warn(text),
                 }
             }
+            Event::Moved(text) => self.line(text),
             Event::Warning(text) => match &self.bars {
                 Some(bars) => bars.multi.suspend(|| self.ui.warn(text)),
                 None => self.ui.warn(text),

@@ -20,6 +20,7 @@ pub mod inflate;
 pub mod list;
 pub mod local;
 pub mod manifest;
+pub mod naming;
 pub(crate) mod outgoing;
 pub(in crate::image) mod pem;
 pub(crate) mod place;

@@ -61,6 +61,8 @@ pub enum Event<'a> {
     },
     /// What was written is signed, in this way.
     Signing(&'a str),
+    /// A name has moved from one image to another, in words.
+    Moved(&'a str),
     /// Something that the user should know and that stops nothing.
     Warning(&'a str),
 }

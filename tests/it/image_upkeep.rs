@@ -1,5 +1,7 @@
 //! `image prune`, `image tree`, `image trust`, and what policy.json says about images.
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use super::support::TestEnv;
@@ -112,4 +114,53 @@ fn policies_are_set_shown_and_obeyed() {
     std::fs::write(&file, "{}").unwrap();
     assert_eq!(pull("good/busybox:1").code, 125, "a policy that cannot be read refuses everything");
     assert!(env.leaks().is_empty());
+}
+
+#[test]
+fn s62_the_image_that_loses_a_name_is_told() {
+    let env = TestEnv::new("moved");
+    let dir = env.work().join("registry");
+    fs::create_dir_all(&dir).unwrap();
+    let registry = Registry::open(&dir);
+    let served = format!("{}/team/one:1", registry.host());
+    env.load_image("localhost/one:1", &[file("a", "1")], &json!({}));
+    env.load_image("localhost/two:1", &[file("a", "2")], &json!({}));
+    let id = |name: &str| env.ok(["image", "inspect", "--format={{.Id}}", name])[..12].to_owned();
+    let (one, two) = (id("localhost/one:1"), id("localhost/two:1"));
+    let archive = env.work().join("one.tar");
+    let archive = archive.to_str().unwrap();
+    env.ok(["save", "-q", "-o", archive, "localhost/one:1"]);
+    let said = |words: &[&str]| {
+        let outcome = env.run(words);
+        assert_eq!(outcome.code, 0, "{outcome:#?}");
+        outcome.stderr.lines().filter(|line| line.contains(" before")).collect::<Vec<_>>().join("\n")
+    };
+    let moved = |name: &str, id: &str| format!("{name} named image {id} before");
+    let to_one = ["tag", "localhost/two:1", "localhost/one:1"];
+    assert_eq!(said(&to_one), moved("localhost/one:1", &one) + ", which has no name now");
+    assert_eq!(said(&to_one), "", "nothing has moved");
+    assert_eq!(said(&["load", "-i", archive]), moved("localhost/one:1", &two));
+    assert_eq!(said(&to_one), moved("localhost/one:1", &one) + ", which has no name now");
+    assert_eq!(said(&["load", "-q", "-i", archive]), "");
+    assert_eq!(id("localhost/one:1"), one, "it was given the name all the same");
+
+    env.ok(["push", "-q", "--tls-verify=false", "localhost/one:1", &served]);
+    env.ok(["tag", "localhost/two:1", &served]);
+    assert_eq!(said(&["pull", "--tls-verify=false", &served]), moved(&served, &two));
+    env.ok(["tag", "localhost/two:1", &served]);
+    assert_eq!(said(&["pull", "-q", "--tls-verify=false", &served]), "");
+
+    env.ok(["create", "--name=c", "localhost/two:1", "sh"]);
+    assert_eq!(
+        said(&["commit", "c", "localhost/two:1"]),
+        moved("localhost/two:1", &two) + ", which has no name now"
+    );
+    let three = id("localhost/two:1");
+    fs::write(archive, layer(&[file("b", "3")])).unwrap();
+    assert_eq!(
+        said(&["import", archive, "localhost/two:1"]),
+        moved("localhost/two:1", &three) + ", which has no name now"
+    );
+    assert_eq!(said(&["import", "-q", archive, "localhost/one:1"]), "");
+    env.ok(["rm", "c"]);
 }

@@ -240,6 +240,12 @@ fn additional_stores_of_podman_are_named_and_not_searched() {
     assert!(pulled.code == 0 && pulled.stderr.contains(&way), "{pulled:#?}");
     let here = env.run(["run", "--rm", &image, "true"]);
     assert!(here.code == 0 && here.stderr.is_empty(), "{here:#?}");
+    // One of rbox's own form has the ids of its owner: what everybody can read is a layout.
+    let other = TestEnv::new("additional-own");
+    other.ok(["images"]);
+    std::fs::write(&conf, text.replace("/shared/images", other.data().to_str().unwrap())).unwrap();
+    let pulled = env.run(["pull", "-q", "--tls-verify=false", &image]);
+    assert!(pulled.code == 0 && pulled.stderr.contains("pull oci:DIR:NAME"), "{pulled:#?}");
     for option in ["additionalimagestore=/x", "overlay.imagestore=/x"] {
         let said = env.fails(125, ["--storage-opt", option, "images"]);
         assert!(said.contains("[overlay@/x]NAME"), "{said}");

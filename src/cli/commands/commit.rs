@@ -18,6 +18,7 @@ use crate::image::change;
 use crate::image::commit::{CommitRequest, commit};
 use crate::image::config::{Empty, HistoryEntry, ImageConfig, RunConfig};
 use crate::image::manifest::DOCUMENT_MAX;
+use crate::image::naming::give_name;
 use crate::image::progress::{Event as Step, Progress as _};
 use crate::kernel;
 use crate::store::pack::{PackOptions, pack};
@@ -142,8 +143,10 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     };
     let image = commit(store, request)?;
     tell(ui, &image);
-    if let Some(name) = name {
-        store.tag(&name.to_string(), &image.id, None)?;
+    if let Some(name) = name
+        && let Some(text) = give_name(store, &name.to_string(), &image.id, None)?
+    {
+        ui.status(text);
     }
     if let Some(path) = &args.iidfile {
         write_file(path, image.id.as_str())?;

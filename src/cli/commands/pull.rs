@@ -109,7 +109,16 @@ fn warn_about_stores(ui: &mut Ui, engine: &Engine, names: &[String]) -> Result<(
     let mut plain = names.iter().filter(|name| matches!(Transport::parse(name), Ok(None)));
     let Some(name) = plain.next() else { return Ok(()) };
     for store in &engine.paths()?.additional_stores {
+        let is_ours = store.join("store.json").exists();
         let store = store.display();
+        if is_ours {
+            ui.warn(format_args!(
+                "{store}, of additionalimagestores in storage.conf, is not searched: the files of its layers are its owner's, whose \
+                 ids your containers do not have (`{} push IMAGE oci:DIR:NAME` writes what `pull oci:DIR:NAME` of everybody reads)",
+                ui.program().to_owned()
+            ));
+            continue;
+        }
         ui.warn(format_args!(
             "{store}, of additionalimagestores in storage.conf, is not searched: it is a store of podman's form \
              (`{} pull 'containers-storage:[overlay@{store}]{name}'` brings an image over)",

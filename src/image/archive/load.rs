@@ -11,6 +11,7 @@ use super::{ArchiveError, Source, bring, dir, docker, layout, podman, spool};
 use crate::config::StorageHints;
 use crate::image::encryption::DecryptionKeys;
 use crate::image::error::{Error, Result};
+use crate::image::naming::give_name;
 use crate::image::platform::Platform;
 use crate::image::policy::Demands;
 use crate::image::progress::{Event, Progress, Reporter};
@@ -253,9 +254,8 @@ fn name_all(
         let reference =
             Reference::parse_local(name).map_err(|source| Error::Reference { text: name.clone(), source })?;
         let name = reference.with_default_tag().to_string();
-        if let Some(before) = context.store.tag(&name, id, Some(top.clone()))? {
-            let text = format!("{name} named image {} before", before.short());
-            reporter.report(Event::Warning(&text));
+        if let Some(text) = give_name(context.store, &name, id, Some(top.clone()))? {
+            reporter.report(Event::Moved(&text));
         }
         given.push(name);
     }

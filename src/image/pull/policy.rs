@@ -6,6 +6,7 @@ use super::Context;
 use super::registry::{Fetched, Known, Wanted, fetch, fetch_all_tags};
 use super::resolve::{self, Named};
 use crate::image::error::{Error, Result};
+use crate::image::naming::give_name;
 use crate::image::place::{Place, places};
 use crate::image::platform::Platform;
 use crate::image::progress::{Event, Progress, Reporter};
@@ -219,7 +220,10 @@ impl Pull<'_, '_> {
     }
 
     fn name(&self, reference: &Reference, fetched: &Fetched) -> Result<()> {
-        self.context.store.tag(&reference.to_string(), &fetched.id, Some(fetched.digest.clone()))?;
+        let (name, manifest) = (reference.to_string(), Some(fetched.digest.clone()));
+        if let Some(text) = give_name(self.context.store, &name, &fetched.id, manifest)? {
+            self.reporter.report(Event::Moved(&text));
+        }
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use crate::image::commit::{CommitRequest, commit};
 use crate::image::config::RunConfig;
 use crate::image::download::{download, is_url};
 use crate::image::inflate::Inflated;
+use crate::image::naming::give_name;
 use crate::kernel;
 use crate::store::tar::{Archive, Kind, Limits};
 
@@ -87,8 +88,10 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let (os, architecture, variant) = request.platform;
     let platform = (args.os.unwrap_or(os), args.arch.unwrap_or(architecture), args.variant.or(variant));
     let image = commit(store, CommitRequest { config, platform, ..request })?;
-    if let Some(name) = name {
-        store.tag(&name.to_string(), &image.id, None)?;
+    if let Some(name) = name
+        && let Some(text) = give_name(store, &name.to_string(), &image.id, None)?
+    {
+        ui.status(text);
     }
     engine.events()?.emit(&[Event::image("import", &image.id.to_string(), source)]);
     ui.data(format_args!("sha256:{}", image.id))?;
