@@ -59,6 +59,7 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
         extra: io.extra,
         maps: Some(maps),
         trees: Trees::default(),
+        procfs: stage::label_files(&plan.process)?,
         protection: Protection::Unneeded,
         cgroup_namespace: None,
     };

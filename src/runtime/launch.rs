@@ -291,6 +291,7 @@ fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Result<Se
         maps,
         protection: if needed { Protection::Make } else { Protection::Unneeded },
         trees: stage::prepare_trees(plan)?,
+        procfs: stage::label_files(&plan.process)?,
         cgroup_namespace: None,
     })
 }

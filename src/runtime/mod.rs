@@ -48,7 +48,7 @@ pub use plan::{Plan, RootSource};
 pub use spec::{
     IPC_PARAMETERS, KEEP_GROUPS, SPEC_VERSION, complete_process, id_mappings, keeps_groups, process_from_spec,
 };
-pub use stage::{can_enclose, is_preparing, mount_root, resume};
+pub use stage::{can_enclose, has_apparmor, has_selinux, is_preparing, mount_root, resume};
 pub use user::UserLookup;
 
 #[cfg(test)]

@@ -324,6 +324,9 @@ pub struct Process {
     pub io_priority: Option<IoPriority>,
     /// System call filter.
     pub seccomp: Option<Filter>,
+    /// The AppArmor profile under which the program runs.
+    #[serde(default)]
+    pub apparmor_profile: Option<String>,
     /// Nothing outside of the root can be used, where the kernel has rules for that.
     pub enclosure: Option<Enclosure>,
     /// Execution domain, such as 32-bit.

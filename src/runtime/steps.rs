@@ -117,7 +117,7 @@ pub(super) const CONTAINER: &[Step] = &[
     Step::CloseDescriptors,
     // Blocked and ignored signals survive an exec.
     Step::ResetSignals,
-    // no_new_privs, Landlock, seccomp, and what capabilities loading the filter still needed: nothing but
+    // AppArmor's profile (which counts from the exec on), no_new_privs, Landlock, seccomp, and what capabilities loading the filter still needed: nothing but
     // the exec comes after, so a filter needs to allow nothing for us but capset and execve.
     Step::Confine,
     Step::Execute,
@@ -191,7 +191,7 @@ impl Step {
             Self::ForkInit => "starting the init process",
             Self::CloseDescriptors => "closing descriptors",
             Self::ResetSignals => "resetting signals",
-            Self::Confine => "loading the seccomp filter",
+            Self::Confine => "confining the program",
             Self::Execute => "executing the program",
         }
     }

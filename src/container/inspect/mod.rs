@@ -59,7 +59,7 @@ pub struct Inspection {
     driver: &'static str,
     mount_label: &'static str,
     process_label: &'static str,
-    app_armor_profile: &'static str,
+    app_armor_profile: String,
     effective_caps: Option<Vec<String>>,
     bounding_caps: Option<Vec<String>>,
     #[serde(rename = "ExecIDs")]
@@ -265,7 +265,11 @@ impl Containers {
             driver: "overlay",
             mount_label: "",
             process_label: "",
-            app_armor_profile: "",
+            app_armor_profile: spec
+                .process()
+                .as_ref()
+                .and_then(|process| process.apparmor_profile().clone())
+                .unwrap_or_default(),
             effective_caps: capabilities.and_then(|sets| names(sets.effective().as_ref())),
             bounding_caps: capabilities.and_then(|sets| names(sets.bounding().as_ref())),
             exec_ids: self.exec_ids(&record.id),

@@ -45,6 +45,7 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
         capabilities: capabilities(spec.capabilities().as_ref()),
         limits: limits(spec)?,
         no_new_privileges: spec.no_new_privileges().unwrap_or(false),
+        apparmor_profile: apparmor_profile(spec)?,
         enclosure: None,
         oom_score_adjustment: spec.oom_score_adj(),
         scheduling: spec.scheduler().as_ref().map(schedule::scheduling).transpose()?,
@@ -56,9 +57,8 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
 }
 
 fn refuse_unsupported(spec: &SpecProcess) -> Result<()> {
-    let asked = |text: &Option<String>| text.as_deref().is_some_and(|t| !t.is_empty() && t != "unconfined");
+    let asked = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     let table = [
-        ("process.apparmorProfile", asked(spec.apparmor_profile())),
         ("process.selinuxLabel", asked(spec.selinux_label())),
         ("process.execCPUAffinity", spec.exec_cpu_affinity().is_some()),
         ("process.commandLine", spec.command_line().is_some()),
@@ -67,6 +67,18 @@ fn refuse_unsupported(spec: &SpecProcess) -> Result<()> {
         Some((what, _)) => Err(Error::unsupported(what)),
         None => Ok(()),
     }
+}
+
+fn apparmor_profile(spec: &SpecProcess) -> Result<Option<String>> {
+    let Some(name) = spec.apparmor_profile().as_deref().filter(|name| !name.is_empty()) else {
+        return Ok(None);
+    };
+    // The kernel reads it up to a line's end, or to a NUL.
+    if name.chars().any(char::is_control) {
+        let why = format!("`{}` is not the name of a profile", name.escape_debug());
+        return Err(Error::invalid("process.apparmorProfile", why));
+    }
+    Ok(Some(name.to_owned()))
 }
 
 /// Width, height; a size of zero means unknown.

@@ -29,6 +29,9 @@ impl Stage<'_> {
         for tree in self.trees.descriptors() {
             move_up(tree, first_free)?;
         }
+        if let Some(procfs) = &mut self.procfs {
+            move_up(procfs, first_free)?;
+        }
         for passed in &mut self.extra {
             move_up(&mut passed.descriptor, first_free)?;
         }

@@ -14,6 +14,7 @@ mod devices;
 mod enclosure;
 mod identity;
 mod init;
+mod label;
 mod mounts;
 mod namespaces;
 mod program;
@@ -43,6 +44,8 @@ use super::{files, hooks};
 pub(super) use copy_up::fill;
 pub use enclosure::can_enclose;
 pub use init::is_preparing;
+pub(super) use label::label_files;
+pub use label::{has_apparmor, has_selinux};
 pub(super) use mounts::is_dir;
 pub use protect::resume;
 pub(super) use protect::{Protection, is_needed, read_only_executable};
@@ -80,6 +83,8 @@ pub(super) struct Stage<'a> {
     protection: Protection,
     /// What the parent has prepared.
     trees: Trees,
+    /// The host's /proc, where the program gets a label.
+    procfs: Option<OwnedFd>,
     /// The root file system, once it is mounted.
     root: Option<RootDir>,
     /// A detached tmpfs for copies of small files, once there is one.
@@ -108,6 +113,8 @@ pub(super) struct Setup<'a> {
     pub(super) maps: Option<IdMaps>,
     pub(super) protection: Protection,
     pub(super) trees: Trees,
+    /// See [`label_files`].
+    pub(super) procfs: Option<OwnedFd>,
     /// The process whose cgroup namespace the child joins first of all. Not before the clone: from inside of it, a
     /// cgroup that is not below its root is not to be had (ENOENT with `nsdelegate`).
     pub(super) cgroup_namespace: Option<OwnedFd>,
@@ -136,6 +143,7 @@ impl<'a> Stage<'a> {
             maps: setup.maps,
             protection: setup.protection,
             trees: setup.trees,
+            procfs: setup.procfs,
             root: None,
             files: None,
             copies: Vec::new(),

@@ -303,7 +303,7 @@ fn file_system(fd: BorrowedFd<'_>) -> Result<u64> {
 }
 
 /// The host's /proc, which this process goes on seeing until it enters the root.
-pub(super) fn host_procfs() -> Result<OwnedFd> {
+pub(in crate::runtime) fn host_procfs() -> Result<OwnedFd> {
     let procfs = open_host(Path::new("/proc"))?;
     if file_system(procfs.as_fd())? != PROC_SUPER_MAGIC {
         return Err(Error::invalid("the host's `/proc`", "it is no proc file system"));

@@ -89,6 +89,8 @@ impl Stage<'_> {
 
     /// Gives up the last rights. See the order in `steps`.
     pub(super) fn confine(&self) -> Result<()> {
+        // Before everything that may keep this process from opening and writing files.
+        self.set_label()?;
         if self.process.no_new_privileges {
             prctl::set_no_new_privileges()?;
         }

@@ -122,6 +122,7 @@ struct Luggage {
     terminal_size: Option<(u16, u16)>,
     extra: Vec<RawFd>,
     trees: Vec<(Place, RawFd)>,
+    procfs: Option<RawFd>,
     maps: Option<IdMaps>,
     outer_pid: u32,
 }
@@ -161,6 +162,7 @@ impl Stage<'_> {
             },
             extra: self.kept.clone(),
             trees: self.trees.pack(pass)?,
+            procfs: self.procfs.as_ref().map(pass).transpose()?,
             maps: self.maps.clone(),
             outer_pid: self.outer_pid,
         };
@@ -235,6 +237,7 @@ fn run(luggage: Luggage) -> ! {
         maps: luggage.maps,
         protection: Protection::Unneeded,
         trees: Trees::unpack(luggage.trees, adopt),
+        procfs: luggage.procfs.map(adopt),
         cgroup_namespace: None,
     });
     stage.kept = luggage.extra;

@@ -92,13 +92,7 @@ pub(super) fn request(args: &SecurityArgs, engine: &Engine, request: &mut Create
             CommandError::new(format!("opening seccomp profile failed: open {}: {error}", path.display()))
         })?;
     }
-    if security.apparmor.as_deref().is_some_and(|profile| profile != "unconfined") {
-        return Err(CommandError::new(format!(
-            "apparmor profile {:?} specified, but Apparmor is not enabled on this system",
-            security.apparmor.unwrap_or_default()
-        )));
-    }
-    security.apparmor = None;
+    check_labels(&mut security)?;
     if security.landlock == Some(true) && !runtime::can_enclose() {
         return Err(CommandError::new("landlock=true: this kernel has no Landlock, or it is switched off"));
     }
@@ -116,6 +110,27 @@ pub(super) fn request(args: &SecurityArgs, engine: &Engine, request: &mut Create
         request.sysctl.insert(name, value);
     }
     Ok(())
+}
+
+/// What the host's security modules can do for a container.
+fn check_labels(security: &mut Security) -> Result<()> {
+    security.apparmor = security.apparmor.take().filter(|profile| !profile.is_empty());
+    if let Some(profile) = &security.apparmor
+        && !runtime::has_apparmor()
+    {
+        if profile != "unconfined" {
+            return Err(CommandError::new(format!(
+                "apparmor profile {profile:?} specified, but Apparmor is not enabled on this system"
+            )));
+        }
+        security.apparmor = None;
+    }
+    match security.label.iter().find(|label| *label != "disable") {
+        Some(label) if runtime::has_selinux() => {
+            Err(CommandError::new(format!("not supported yet: SELinux labels (label={label})")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn user_namespace(args: &SecurityArgs, engine: &Engine, profile: SecurityProfile) -> Result<UserNsMode> {

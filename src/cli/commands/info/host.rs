@@ -142,10 +142,6 @@ pub(super) fn controllers(manager: CgroupManager) -> Vec<String> {
     text.split_whitespace().map(str::to_owned).collect()
 }
 
-pub(super) fn apparmor_enabled() -> bool {
-    read("/sys/module/apparmor/parameters/enabled").starts_with('Y')
-}
-
 pub(super) fn seccomp_enabled() -> bool {
     read("/proc/self/status").lines().any(|line| line.starts_with("Seccomp:"))
 }

@@ -16,7 +16,7 @@ use crate::engine::Engine;
 use crate::image::{self, registries::Registries};
 use crate::kernel::idmap::IdRange;
 use crate::network::pasta;
-use crate::runtime::cgroup;
+use crate::runtime::{cgroup, has_apparmor};
 use crate::store::{Driver, DriverInfo};
 
 /// Everything.
@@ -316,7 +316,7 @@ fn helper(path: Option<PathBuf>) -> Helper {
 fn security(engine: &Engine, config: &Config) -> Security {
     let rootless = subid::login_uid(engine.env()) != 0;
     Security {
-        apparmor_enabled: !rootless && host::apparmor_enabled(),
+        apparmor_enabled: has_apparmor(),
         capabilities: config.containers.default_capabilities.join(","),
         rootless,
         seccomp_enabled: host::seccomp_enabled(),

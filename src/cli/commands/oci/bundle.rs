@@ -30,9 +30,8 @@ pub(super) fn read(context: &mut Context, config: &Path) -> Result<(Spec, Vec<u8
         drop_absent_labels(context, process);
         warn_of_lost_capabilities(context, process);
     }
-    let selinux = Path::new(SELINUX).exists();
     if let Some(linux) = spec.linux_mut()
-        && !selinux
+        && !runtime::has_selinux()
         && linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())
     {
         context.ui.warn("this machine has no SELinux: linux.mountLabel has no effect");
@@ -96,19 +95,17 @@ fn warn_of_lost_capabilities(context: &mut Context, process: &SpecProcess) {
     }
 }
 
-const SELINUX: &str = "/sys/fs/selinux";
-const APP_ARMOR: &str = "/sys/module/apparmor/parameters/enabled";
-
 /// Labels of security modules that this kernel does not run confine nothing, whoever sets them: engines write them by
 /// default, so they are no error.
 pub(super) fn drop_absent_labels(context: &mut Context, process: &mut SpecProcess) {
     let asked = |label: &Option<String>| label.as_deref().is_some_and(|label| !label.is_empty());
-    let app_armor = std::fs::read(APP_ARMOR).is_ok_and(|text| text.starts_with(b"Y"));
-    if asked(process.apparmor_profile()) && !app_armor {
-        context.ui.warn("this machine has no AppArmor: process.apparmorProfile has no effect");
+    if asked(process.apparmor_profile()) && !runtime::has_apparmor() {
+        if process.apparmor_profile().as_deref() != Some("unconfined") {
+            context.ui.warn("this machine has no AppArmor: process.apparmorProfile has no effect");
+        }
         process.set_apparmor_profile(None);
     }
-    if asked(process.selinux_label()) && !Path::new(SELINUX).exists() {
+    if asked(process.selinux_label()) && !runtime::has_selinux() {
         context.ui.warn("this machine has no SELinux: process.selinuxLabel has no effect");
         process.set_selinux_label(None);
     }

@@ -11,6 +11,7 @@ use super::create::{preserved, send_terminal, write_pid_file};
 use super::relay::{self, Relay};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
+use crate::cli::values::go_bool;
 use crate::kernel::process::Pid;
 use crate::runtime::instance::Error;
 use crate::runtime::{self, ExecPlan, Io, Streams, UserLookup};
@@ -28,8 +29,8 @@ pub(super) struct ExecArgs {
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
     /// Give the program a terminal
-    #[arg(long, short)]
-    tty: bool,
+    #[arg(long, short, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = go_bool)]
+    tty: Option<bool>,
     /// Return as soon as the program runs
     #[arg(long, short)]
     detach: bool,
@@ -51,6 +52,12 @@ pub(super) struct ExecArgs {
     /// Pass this many descriptors, from 3 on, to the program
     #[arg(long, value_name = "N", default_value_t = 0)]
     preserve_fds: u32,
+    /// AppArmor profile to run under, in place of the container's
+    #[arg(long, value_name = "PROFILE")]
+    apparmor: Option<String>,
+    /// SELinux label to run under, in place of the container's
+    #[arg(long, value_name = "LABEL")]
+    process_label: Option<String>,
     /// cgroup below the container's
     #[arg(long, value_name = "PATH", hide = true)]
     cgroup: Option<String>,
@@ -109,9 +116,9 @@ fn process(
         None => own.unwrap_or_default(),
     };
     if args.process.is_none() {
-        spec.set_args(Some(args.command.clone())).set_terminal(Some(args.tty));
-    } else if args.tty {
-        spec.set_terminal(Some(true));
+        spec.set_args(Some(args.command.clone())).set_terminal(Some(args.tty.unwrap_or(false)));
+    } else if let Some(terminal) = args.tty {
+        spec.set_terminal(Some(terminal));
     }
     if let Some(cwd) = &args.cwd {
         spec.set_cwd(cwd.clone());
@@ -127,6 +134,12 @@ fn process(
         environment.push(entry.clone());
     }
     spec.set_env(Some(environment));
+    if args.apparmor.is_some() {
+        spec.set_apparmor_profile(args.apparmor.clone());
+    }
+    if args.process_label.is_some() {
+        spec.set_selinux_label(args.process_label.clone());
+    }
     drop_absent_labels(context, &mut spec);
     add_capabilities(&mut spec, &args.cap)?;
     let mut process = runtime::process_from_spec(&spec)?;
