@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -263,7 +263,10 @@ fn exec_enters_with_the_same_limits() {
 
     let missing = bundle.oci(&["exec", "c1", "nosuch"]);
     assert!(missing.stderr.contains("executable file `nosuch` not found in $PATH"), "{missing:#?}");
-    assert_eq!(bundle.oci(&["exec", "nosuch", "true"]).code, 1);
+    // A code of the program's own, or that of runc and crun for one that did not run.
+    assert_eq!((missing.code, bundle.oci(&["exec", "c1", "sh", "-c", "exit 1"]).code), (255, 1));
+    assert_eq!(bundle.oci(&["exec", "nosuch", "true"]).code, 255);
+    assert_eq!(bundle.exec(&["--tty=false", "c1", "echo", "fine"]), "fine\n");
     assert!(bundle.oci(&["ps", "c1"]).stdout.lines().count() >= 2);
 }
 
@@ -733,6 +736,78 @@ fn an_agent_decides_calls() {
     }
 }
 
+/// Listens as a seccomp agent for `count` processes; gives what it was told of each, and which calls it has answered.
+fn answering_agent(socket: &Path, count: usize) -> std::thread::JoinHandle<Vec<(Value, Vec<Value>)>> {
+    use std::os::fd::AsFd as _;
+    use std::process::{Command, Stdio};
+    let listener = std::os::unix::net::UnixListener::bind(socket).unwrap();
+    std::thread::spawn(move || {
+        let hear = |_| {
+            let (connection, _) = listener.accept().unwrap();
+            let mut buffer = [0; 4096];
+            let (length, fds) = rbox::kernel::socket::recv_with_fds(connection.as_fd(), &mut buffer).unwrap();
+            let calls = fds.into_iter().next().unwrap();
+            let agent = Command::new(probe_binary())
+                .arg("answer")
+                .stdin(calls)
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            (serde_json::from_slice(&buffer[..length]).unwrap(), agent)
+        };
+        let heard: Vec<(Value, std::process::Child)> = (0..count).map(hear).collect();
+        let end = |(told, agent): (Value, std::process::Child)| {
+            (told, serde_json::from_slice(&agent.wait_with_output().unwrap().stdout).unwrap())
+        };
+        heard.into_iter().map(end).collect()
+    })
+}
+
+#[test]
+fn an_agent_answers_calls() {
+    let mut bundle = Bundle::new("oci-answers");
+    let socket = bundle.env.work().join("agent");
+    let filter = json!({
+        "defaultAction": "SCMP_ACT_ALLOW", "listenerPath": socket,
+        "syscalls": [{"names": ["getppid", "sethostname", "umask"], "action": "SCMP_ACT_NOTIFY"}],
+    });
+    bundle.spec["linux"]["seccomp"] = filter.clone();
+    // A value, an error, and what the kernel makes of it.
+    let script = "echo $PPID; hostname yz 2>&1; umask 027; echo -n $(umask)";
+    let expected = "4242\nhostname: sethostname: Device or resource busy\n0027";
+    let agent = answering_agent(&socket, 2);
+    assert_eq!(bundle.shell(script).ok(), expected);
+    // One without such calls waits for nobody.
+    bundle.program(&["sleep", "100"]).detached("c2");
+    assert_eq!(bundle.oci(&["delete", "-f", "c2"]).code, 0);
+    let heard = agent.join().unwrap();
+    let (told, answered) = &heard[0];
+    let of = |number: libc::c_long| answered.iter().find(|call| call["call"] == number).unwrap();
+    assert_eq!(of(libc::SYS_getppid)["pid"], told["pid"], "{heard:?}");
+    assert_eq!(of(libc::SYS_sethostname)["arguments"][1], 2, "{heard:?}");
+    assert!(heard[1].1.is_empty(), "{heard:?}");
+
+    // The same for a container of an image, and for what is started in it later.
+    fs::remove_file(&socket).unwrap();
+    let profile = bundle.env.work().join("profile.json");
+    fs::write(&profile, filter.to_string()).unwrap();
+    let option = format!("seccomp={}", profile.display());
+    let image = bundle.env.busybox();
+    let agent = answering_agent(&socket, 3);
+    let run = ["run", "--rm", "--network=none", "--security-opt", &option, image, "sh", "-c", script];
+    assert_eq!(bundle.env.ok(run), expected);
+    let run = ["run", "-d", "--name=c3", "--network=none", "--security-opt", &option, image, "sleep", "100"];
+    bundle.env.ok(run);
+    assert_eq!(bundle.env.ok(["exec", "c3", "sh", "-c", script]), expected);
+    bundle.env.ok(["rm", "-f", "-t0", "c3"]);
+    let heard = agent.join().unwrap();
+    assert_eq!(
+        heard.iter().map(|(_, calls)| calls.len() >= 3).collect::<Vec<_>>(),
+        [true, false, true],
+        "{heard:?}"
+    );
+}
+
 #[test]
 fn unknown_calls_are_errors_where_the_spec_wants_that() {
     let mut bundle = Bundle::new("oci-unknown-call");
@@ -847,6 +922,92 @@ fn containers_can_be_deleted_by_a_pattern() {
     assert_eq!(bundle.oci(&["delete", "-f", "--regex", "^web-"]).code, 0);
     assert_eq!(bundle.oci(&["list", "-q"]).stdout, "db\n");
     assert_eq!(bundle.oci(&["delete", "-f", "--regex", "("]).code, 1);
+}
+
+#[test]
+fn limits_change_or_nothing_does() {
+    let mut bundle = Bundle::new("oci-update");
+    bundle.program(&["sleep", "100"]).detached("c1");
+    let refused = |args: &[&str], why: &str| {
+        let outcome = bundle.oci(&[&["update"], args].concat());
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{args:?} {outcome:#?}");
+        assert!(outcome.stderr.contains(why), "{args:?} {outcome:#?}");
+    };
+    let file = |name: &str, text: &str| {
+        let path = bundle.env.work().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    for (text, why) in [
+        ("{", "EOF while parsing"),
+        ("[1]", "invalid"),
+        (r#"{"memory":{"limit":"1m"}}"#, "invalid type"),
+        (r#"{"memory":{"limit":2097152,"swap":1048576}}"#, "below memory.limit"),
+        (r#"{"memory":{"swappiness":3}}"#, "cgroup v1"),
+        (r#"{"unified":{"../cgroup.procs":"1"}}"#, "not a controller file"),
+        (r#"{"blockIO":{"weight":9}}"#, "not between 10 and 1000"),
+    ] {
+        refused(&["--resources", &file("bad.json", text), "c1"], why);
+        let outcome = bundle.env.run_with_input(["oci", "update", "-r", "-", "c1"], text.as_bytes());
+        assert!(outcome.code == 1 && outcome.stderr.contains(why), "{text} {outcome:#?}");
+    }
+    let good = file("good.json", "{}");
+    for (args, why) in [
+        (&["-r", "/nowhere", "c1"][..], "/nowhere"),
+        (&["-r", &good, "--memory", "1m", "c1"], "cannot be used with"),
+        (&["-r", &good, "c9"], "`c9` does not exist"),
+        (&["--pids-limit", "3"], "ID"),
+        (&["--memory", "much", "c1"], "much"),
+        (&["--memory", "-2", "c1"], "-2"),
+        (&["--pids-limit", "many", "c1"], "many"),
+        (&["--cpu-share", "-1", "c1"], "-1"),
+        (&["--cpu-idle", "2", "c1"], "0..=1"),
+        (&["--blkio-weight", "5000", "c1"], "not between 10 and 1000"),
+        (&["--cpu-rt-period", "1000", "c1"], "cgroup v1"),
+        (&["--l3-cache-schema", "L3:0=f", "c1"], "not supported yet"),
+        (&["--memory", "1m", "--memory-swap", "512k", "c1"], "below memory.limit"),
+    ] {
+        refused(args, why);
+    }
+    // Nothing asked for, and no limit asked for, which everybody can keep.
+    for args in [&["c1"][..], &["-r", &good, "c1"], &["--pids-limit", "-1", "--cpu-share", "0", "c1"]] {
+        let outcome = bundle.oci(&[&["update"], args].concat());
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{args:?} {outcome:#?}");
+    }
+    let outcome = bundle.oci(&["update", "--kernel-memory", "1m", "c1"]);
+    assert!(outcome.code == 0 && outcome.stderr.contains("--kernel-memory is ignored"), "{outcome:#?}");
+    // Where a cgroup can be had, tests/vm reads the limit back.
+    let outcome = bundle.oci(&["update", "--pids-limit", "100", "c1"]);
+    if outcome.code != 0 {
+        assert!(outcome.stderr.contains("controller \"pids\" is not available"), "{outcome:#?}");
+    }
+    assert_eq!(bundle.state("c1")["status"], "running");
+    bundle.oci(&["kill", "c1", "KILL"]);
+    wait_until("the container ends", || bundle.state("c1")["status"] == "stopped");
+    refused(&["--pids-limit", "100", "c1"], "it is stopped");
+}
+
+#[test]
+fn signals_go_to_the_containers_that_are_meant() {
+    let mut bundle = Bundle::new("oci-kill");
+    bundle.program(&["sleep", "100"]);
+    for id in ["web-1", "web-2", "db"] {
+        bundle.detached(id);
+    }
+    let code = |args: &[&str]| bundle.oci(&[&["kill"], args].concat()).code;
+    // Signal 0 asks, and changes nothing.
+    assert_eq!((code(&["db", "0"]), code(&["-r", "^web-", "0"]), code(&["nosuch", "0"])), (0, 0, 1));
+    assert_eq!(bundle.state("db")["status"], "running");
+    assert_eq!((code(&["-r", "(", "KILL"]), code(&["db", "00x"]), code(&["db", "-1"])), (1, 1, 1));
+    assert_eq!(code(&["--regex", "^web-", "KILL"]), 0);
+    for id in ["web-1", "web-2"] {
+        wait_until("the container ends", || bundle.state(id)["status"] == "stopped");
+        assert_eq!(code(&[id, "0"]), 1, "nobody is left");
+    }
+    assert_eq!(bundle.state("db")["status"], "running");
+    // Scripts append to what an alias gives already: the last one counts.
+    let outcome = bundle.oci(&["--log-format", "text", "--log-format", "json", "list", "-q"]);
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, "db\nweb-1\nweb-2\n"), "{outcome:#?}");
 }
 
 #[test]

@@ -54,6 +54,16 @@ pub enum Error {
         /// Its id.
         id: String,
     },
+    /// More memory is in use than a new limit allows.
+    #[error("cannot set the memory limit of container `{id}` to {limit}: it uses {used} bytes")]
+    InUse {
+        /// Its id.
+        id: String,
+        /// The limit asked for.
+        limit: u64,
+        /// What is in use.
+        used: u64,
+    },
     /// A record cannot be understood.
     #[error("{}: {why}", path.display())]
     Record {
@@ -77,7 +87,9 @@ impl Error {
         match self {
             Self::BadId { .. } => ErrorKind::InvalidInput,
             Self::NotFound { .. } => ErrorKind::NotFound,
-            Self::Exists { .. } | Self::Stopped { .. } | Self::State { .. } => ErrorKind::Conflict,
+            Self::Exists { .. } | Self::Stopped { .. } | Self::State { .. } | Self::InUse { .. } => {
+                ErrorKind::Conflict
+            }
             Self::NoCgroup { .. } => ErrorKind::Unsupported,
             Self::Record { .. } | Self::Kernel(_) => ErrorKind::Internal,
             Self::Runtime(error) => error.kind(),

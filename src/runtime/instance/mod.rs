@@ -14,6 +14,7 @@
 
 pub mod error;
 mod record;
+mod update;
 
 use std::fs;
 use std::io;

@@ -153,11 +153,11 @@ fn block_io(spec: &LinuxBlockIo, set: &mut impl FnMut(&str, String)) -> Result<(
         return Err(v1_only("blockIO.leafWeight"));
     }
     if let Some(weight) = spec.weight().filter(|weight| *weight != 0) {
-        set("io.weight", format!("default {}", io_weight(weight)));
+        set("io.weight", format!("default {}", io_weight(weight)?));
     }
     for device in spec.weight_device().iter().flatten() {
         if let Some(weight) = device.weight() {
-            set("io.weight", format!("{}:{} {}", device.major(), device.minor(), io_weight(weight)));
+            set("io.weight", format!("{}:{} {}", device.major(), device.minor(), io_weight(weight)?));
         }
     }
     let mut throttle = |devices: &Option<Vec<LinuxThrottleDevice>>, what: &str| {
@@ -173,8 +173,11 @@ fn block_io(spec: &LinuxBlockIo, set: &mut impl FnMut(&str, String)) -> Result<(
 }
 
 /// From 10..1000 (v1) to 1..10000 (v2).
-fn io_weight(weight: u16) -> u64 {
-    1 + u64::from(weight.clamp(10, 1000) - 10) * 9999 / 990
+fn io_weight(weight: u16) -> Result<u64> {
+    if !(10..=1000).contains(&weight) {
+        return Err(Error::invalid("blockIO.weight", format!("{weight} is not between 10 and 1000")));
+    }
+    Ok(1 + u64::from(weight - 10) * 9999 / 990)
 }
 
 #[cfg(test)]
@@ -184,7 +187,8 @@ mod tests {
     #[test]
     fn weights_meet_their_end_points() {
         assert_eq!([2, 1024, 262_144].map(weight_of_shares), [1, 100, 10_000]);
-        assert_eq!([10, 1000].map(io_weight), [1, 10_000]);
+        assert_eq!([10, 1000].map(|weight| io_weight(weight).unwrap()), [1, 10_000]);
+        assert!([0, 9, 1001].map(io_weight).iter().all(std::result::Result::is_err));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::Context;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::kernel::signal;
-use crate::runtime::instance::Error;
+use crate::runtime::instance::{Error, Instances};
 
 /// Arguments of commands that take an id alone.
 #[derive(Debug, clap::Args)]
@@ -21,9 +21,12 @@ pub(super) struct KillArgs {
     /// Signal all processes of the container
     #[arg(long, short)]
     all: bool,
+    /// The id is a regular expression: signal all containers whose ids it matches
+    #[arg(long, short)]
+    regex: bool,
     /// Id of the container
     id: String,
-    /// Name or number of the signal
+    /// Name or number of the signal; 0 asks whether there is something to signal
     #[arg(default_value = "TERM")]
     signal: String,
 }
@@ -35,7 +38,7 @@ pub(super) struct DeleteArgs {
     #[arg(long, short)]
     force: bool,
     /// The id is a regular expression: delete all containers whose ids it matches
-    #[arg(long)]
+    #[arg(long, short)]
     regex: bool,
     /// Id of the container
     id: String,
@@ -47,22 +50,34 @@ pub(super) fn start(context: &mut Context, args: &IdArgs) -> Result<ExitStatus> 
 }
 
 pub(super) fn kill(context: &mut Context, args: &KillArgs) -> Result<ExitStatus> {
-    let signal = signal::parse(&args.signal)
+    let null = (args.signal == "0").then_some(0);
+    let signal = null
+        .or_else(|| signal::parse(&args.signal))
         .ok_or_else(|| CommandError::new(format!("unknown signal `{}`", args.signal)))?;
-    context.instances()?.kill(&args.id, signal, args.all)?;
-    Ok(ExitStatus::SUCCESS)
+    let instances = context.instances()?;
+    let mut result = Ok(ExitStatus::SUCCESS);
+    for id in matching(&instances, &args.id, args.regex)? {
+        // The others get it all the same.
+        if let Err(error) = instances.kill(&id, signal, args.all) {
+            result = result.and(Err(error.into()));
+        }
+    }
+    result
+}
+
+/// The container `id`, or those whose ids match it.
+fn matching(instances: &Instances, id: &str, regex: bool) -> Result<Vec<String>> {
+    if !regex {
+        return Ok(vec![id.to_owned()]);
+    }
+    let pattern = Regex::new(id).map_err(|error| CommandError::new(format!("--regex: {error}")))?;
+    Ok(instances.list()?.into_iter().map(|(id, _)| id).filter(|id| pattern.is_match(id)).collect())
 }
 
 pub(super) fn delete(context: &mut Context, args: &DeleteArgs) -> Result<ExitStatus> {
     let instances = context.instances()?;
-    let ids = if args.regex {
-        let pattern = Regex::new(&args.id).map_err(|error| CommandError::new(format!("--regex: {error}")))?;
-        instances.list()?.into_iter().map(|(id, _)| id).filter(|id| pattern.is_match(id)).collect()
-    } else {
-        vec![args.id.clone()]
-    };
     let mut result = Ok(ExitStatus::SUCCESS);
-    for id in ids {
+    for id in matching(&instances, &args.id, args.regex)? {
         match instances.delete(&id, args.force) {
             Ok(warnings) => warn(context, &warnings),
             Err(Error::NotFound { .. }) if args.force => {}

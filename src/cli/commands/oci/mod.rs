@@ -2,7 +2,8 @@
 //! conmon, containerd's shim) and test suites can drive rbox as their runtime.
 //!
 //! It has a parser of its own: `--root`, `--log` and `--debug` mean other things
-//! here than for rbox, and its exit code is 1 for every failure of its own.
+//! here than for rbox, and its exit code is 1 for every failure of its own (255 for those of `exec`, as runc and crun
+//! have it: another code is that of the program).
 //! Options stand before or after the id. Called as `rbox-oci`, the word `oci`
 //! is left out, for engines that take only the path of a runtime.
 
@@ -14,6 +15,7 @@ mod inspect;
 mod lifecycle;
 mod log;
 mod relay;
+mod update;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -29,7 +31,12 @@ use crate::runtime::instance::Instances;
 
 /// Run containers from OCI bundles
 #[derive(Debug, Parser)]
-#[command(name = "rbox oci", disable_help_subcommand = true, arg_required_else_help = true)]
+#[command(
+    name = "rbox oci",
+    disable_help_subcommand = true,
+    arg_required_else_help = true,
+    args_override_self = true
+)]
 struct Cli {
     #[command(flatten)]
     globals: Globals,
@@ -93,6 +100,8 @@ enum Command {
     List(inspect::ListArgs),
     /// List the processes of a container
     Ps(inspect::PsArgs),
+    /// Change the limits of a container
+    Update(update::UpdateArgs),
     /// Write a spec to start from
     Spec(info::SpecArgs),
     /// Print what this runtime can do as JSON
@@ -109,6 +118,9 @@ enum Cgroups {
     /// The user's service manager.
     Systemd,
 }
+
+/// The exit code of an `exec` that ran nothing.
+const EXEC_FAILED: u8 = 255;
 
 /// What every command works with.
 struct Context {
@@ -171,7 +183,8 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
         Err(error) => {
             log::write(&cli.globals, log.as_mut(), &error);
             context.ui.error(&error);
-            ExitCode::from(1)
+            let of_exec = matches!(cli.command, Some(Command::Exec(_)));
+            ExitCode::from(if of_exec { EXEC_FAILED } else { 1 })
         }
     }
 }
@@ -201,6 +214,7 @@ fn run(context: &mut Context, cli: &Cli) -> Result<ExitStatus> {
         Command::State(args) => inspect::state(context, args),
         Command::List(args) => inspect::list(context, args),
         Command::Ps(args) => inspect::ps(context, args),
+        Command::Update(args) => update::update(context, args),
         Command::Spec(args) => info::spec(args),
         Command::Features(args) => info::features(context, args),
     }
