@@ -558,7 +558,8 @@ fn hooks_run_at_their_points() {
         "poststart": hook("poststart"), "poststop": hook("poststop"),
     });
     bundle.spec["annotations"] = json!({"key": "value"});
-    bundle.shell("sleep 0.3; cat /tmp/hook");
+    // Time for the hook that comes after the start.
+    bundle.shell("sleep 3; cat /tmp/hook");
     let state: Value = serde_json::from_str(&bundle.ok()).unwrap();
     assert_eq!((&state["id"], &state["status"]), (&json!("c1"), &json!("created")));
     assert_eq!(state["annotations"]["key"], "value");
