@@ -137,10 +137,9 @@ fn s62_the_image_that_loses_a_name_is_told() {
     };
     let moved = |name: &str, id: &str| format!("{name} named image {id} before");
     let to_one = ["tag", "localhost/two:1", "localhost/one:1"];
-    assert_eq!(said(&to_one), moved("localhost/one:1", &one) + ", which has no name now");
-    assert_eq!(said(&to_one), "", "nothing has moved");
+    assert_eq!(said(&to_one), "", "who moves a name by hand knows");
     assert_eq!(said(&["load", "-i", archive]), moved("localhost/one:1", &two));
-    assert_eq!(said(&to_one), moved("localhost/one:1", &one) + ", which has no name now");
+    env.ok(to_one);
     assert_eq!(said(&["load", "-q", "-i", archive]), "");
     assert_eq!(id("localhost/one:1"), one, "it was given the name all the same");
 

@@ -6,7 +6,6 @@ use crate::cli::ui::Ui;
 use crate::engine::Engine;
 use crate::events::Event;
 use crate::image::Reference;
-use crate::image::naming::give_name;
 
 /// Add an additional name to a local image
 ///
@@ -21,7 +20,7 @@ pub struct Args {
 }
 
 /// Gives an image more names.
-pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, CommandError> {
+pub fn exec(_ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, CommandError> {
     let store = engine.store()?;
     let found = store.find_any(&args.image)?;
     for name in args.target_name {
@@ -31,9 +30,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
         }
         // What the image was pulled as, it still is under another name.
         let manifest = found.record.manifest.clone();
-        if let Some(text) = give_name(store, &reference.to_string(), &found.record.id, manifest)? {
-            ui.status(text);
-        }
+        store.tag(&reference.to_string(), &found.record.id, manifest)?;
         engine.events()?.emit(&[Event::image("tag", &found.record.id.to_string(), &name)]);
     }
     Ok(ExitStatus::SUCCESS)
