@@ -117,8 +117,9 @@ pub(super) const CONTAINER: &[Step] = &[
     Step::CloseDescriptors,
     // Blocked and ignored signals survive an exec.
     Step::ResetSignals,
-    // AppArmor's profile (which counts from the exec on), no_new_privs, Landlock, seccomp, and what capabilities loading the filter still needed: nothing but
-    // the exec comes after, so a filter needs to allow nothing for us but capset and execve.
+    // AppArmor's profile (which counts from the exec on), no_new_privs, Landlock, seccomp, and what capabilities
+    // loading the filter still needed: nothing but the exec comes after, so a filter needs to allow nothing for us but
+    // capset and execve.
     Step::Confine,
     Step::Execute,
 ];
