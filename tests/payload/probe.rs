@@ -33,7 +33,7 @@ fn main() {
         Some("abstract") => json!(connect_abstract(&args[2]).err().and_then(|error| error.raw_os_error())),
         Some("paths") => args[2..].iter().map(|path| (path.clone(), path_access(path))).collect(),
         Some("find-key") => find_key(&args[2]),
-        Some("answer") => json!(answer_calls().unwrap()),
+        Some("answer") => answer_calls().map_or_else(|error| json!(error.to_string()), Value::from),
         Some("with-key") => with_key(&args[2], &args[3..]),
         other => json!({"error": format!("unknown mode {other:?}")}),
     };
