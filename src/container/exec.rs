@@ -95,8 +95,9 @@ impl Containers {
         Ok(ExecPlan { target, target_pid, process, identity, restored })
     }
 
-    /// The first process of a running container, and whether that comes from a checkpoint.
-    fn running_process(&self, record: &Record) -> Result<(Pid, OwnedFd, bool)> {
+    /// The first process of a running container, and whether that comes from a checkpoint. It has executed its program:
+    /// before that its root may be the host's.
+    pub(super) fn running_process(&self, record: &Record) -> Result<(Pid, OwnedFd, bool)> {
         let deadline = Instant::now() + LONGEST_WAY;
         loop {
             let state = self.state(&record.id)?;

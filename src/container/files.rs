@@ -17,7 +17,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use super::create::CreateRequest;
 use super::lookup::read_json;
 use super::root::{self, clear_volatile, layers};
-use super::{ContainerId, Containers, Error, Record, Result};
+use super::{ContainerId, Containers, Error, Record, Result, State, Status};
 use crate::kernel::file::Flock;
 use crate::kernel::idmap::{IdMaps, to_outside};
 use crate::kernel::ns::{self, Namespace, NamespaceSet};
@@ -101,7 +101,16 @@ impl Containers {
     /// # Errors
     /// When the state cannot be read, or the kernel denies access to the processes.
     pub fn door(&self, record: Record) -> Result<Door> {
-        let state = self.state(&record.id)?;
+        let mut state = self.state(&record.id)?;
+        let runs = |state: &State| matches!(state.status, Status::Running | Status::Stopping);
+        if runs(&state)
+            && let Err(error) = self.running_process(&record)
+        {
+            state = self.state(&record.id)?;
+            if runs(&state) {
+                return Err(error);
+            }
+        }
         let stored = state.stored.filter(|_| state.status.is_alive());
         let Some(init) = stored.map(|stored| stored.init) else { return Ok(Door { record, live: None }) };
         let path = PathBuf::from(format!("/proc/{}/root", init.pid));

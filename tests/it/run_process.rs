@@ -411,6 +411,60 @@ fn hooks_of_directories_run_at_every_start() {
     assert_eq!(env.ok(["ps", "-aq"]).lines().count(), 1);
 }
 
+/// Until its program is executed, the first process of a container may be at the host's root: nobody joins it there.
+#[test]
+fn who_comes_while_a_container_is_made_waits_for_its_program() {
+    let env = loaded("early");
+    let dir = env.work().join("hooks.d");
+    std::fs::create_dir(&dir).unwrap();
+    let (made, go) = (env.work().join("made"), env.work().join("go"));
+    let script = env.work().join("hook");
+    let text = format!(
+        "#!/bin/sh\n: > '{}'; until [ -e '{}' ]; do sleep 0.05; done\n",
+        made.display(),
+        go.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let hook = json!({"version": "1.0.0", "hook": {"path": script}, "when": {"always": true},
+                      "stages": ["createContainer"]});
+    std::fs::write(dir.join("a.json"), hook.to_string()).unwrap();
+    let run = [
+        "--hooks-dir",
+        dir.to_str().unwrap(),
+        "run",
+        "-d",
+        "--name=h",
+        "--network=none",
+        IMAGE,
+        "sleep",
+        "1000",
+    ];
+    let mut started = env.command(run).stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_until("the container is being made", || made.exists());
+    wait_until("the state names it", || env.ok(["ps", "--format={{.Names}}"]) == "h");
+    let own = env.work().join("file");
+    std::fs::write(&own, "x").unwrap();
+    // A directory that is only on the host.
+    let target = format!("h:{}/copied", env.work().display());
+    let outside = format!("test -e {}", env.work().display());
+    let waiting = [
+        env.command(["exec", "h", "sh", "-c", &format!("{outside} && echo outside || cat /proc/1/comm")]),
+        env.command(["cp", own.to_str().unwrap(), &target]),
+    ]
+    .map(|mut command| {
+        let streams = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        streams.spawn().unwrap()
+    });
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    std::fs::write(&go, "").unwrap();
+    let [exec, copy] = waiting.map(|child| child.wait_with_output().unwrap());
+    assert_eq!((exec.status.code(), exec.stdout.as_slice()), (Some(0), &b"sleep\n"[..]), "{exec:?}");
+    assert!(!copy.status.success() && !env.work().join("copied").exists(), "{copy:?}");
+    assert!(started.wait().unwrap().success());
+    env.ok(["rm", "-f", "-t", "0", "h"]);
+}
+
 #[test]
 fn default_mounts_are_seen_by_every_container() {
     let env = loaded("mountsconf");

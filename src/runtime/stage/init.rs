@@ -14,7 +14,7 @@ use crate::kernel::{self, poll, prctl};
 
 use super::super::error::Result;
 use super::super::launch::Streams;
-use super::Stage;
+use super::{Stage, protect};
 
 /// What the process calls itself.
 const NAME: &CStr = c"rbox-init";
@@ -30,7 +30,11 @@ pub fn is_preparing(first: Pid) -> kernel::Result<bool> {
         Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(false),
         Err(error) => return Err(error),
     };
-    Ok(!stat.has_executed && stat.name != NAME.to_bytes())
+    if stat.name == NAME.to_bytes() {
+        return Ok(false);
+    }
+    // Where its executable is protected, it executes itself once before it sees anything of the image.
+    Ok(!stat.has_executed || protect::is_stage(first))
 }
 
 impl Stage<'_> {

@@ -17,6 +17,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
 
 use rustix::fs::{Access, AtFlags, CWD, MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::io::FdFlags;
@@ -25,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use crate::kernel::cap;
 use crate::kernel::idmap::{IdMaps, to_inside};
 use crate::kernel::mount::{self, Attributes};
-use crate::kernel::process::{CStringArray, execveat, exit_now};
+use crate::kernel::process::{CStringArray, Pid, execveat, exit_now};
 use crate::kernel::{self, prctl};
 
 use super::super::error::{Error, Result};
@@ -192,6 +193,13 @@ fn keep_capabilities() -> Result<()> {
     let (_, permitted) = cap::current()?;
     cap::set(permitted, permitted, permitted)?;
     Ok(cap::set_ambient(permitted)?)
+}
+
+/// Whether `pid` goes on as the stage of a container. A program of that name is taken for one as well: nobody can
+/// join a container that calls itself so.
+pub(super) fn is_stage(pid: Pid) -> bool {
+    let arguments = kernel::file::read_small(Path::new(&format!("/proc/{}/cmdline", pid.as_raw_nonzero())));
+    arguments.is_ok_and(|text| text.split(|&byte| byte == 0).next() == Some(STAGE_NAME.as_bytes()))
 }
 
 /// Goes on as the stage of a container if this process was started as one. To be called first
