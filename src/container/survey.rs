@@ -4,7 +4,6 @@
 //! containers one thread reads ahead of the other. It allocates nothing while it does, and neither ever sleeps before
 //! the end: two threads that both did all of it took longer than one, waiting for each other at the allocator's lock.
 
-use std::num::NonZero;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::slice::Chunks;
@@ -29,9 +28,14 @@ const MANY: usize = 64;
 const BATCH: usize = 16;
 
 /// A record, or a part of one.
-pub(super) trait Read: DeserializeOwned {
+pub(super) trait RecordPart: DeserializeOwned {
     /// When the container was created.
     fn created(&self) -> Time;
+
+    /// The record, if this is all of it.
+    fn whole(&self) -> Option<&Record> {
+        None
+    }
 }
 
 /// What `take` makes of the containers that pass the filters.
@@ -69,18 +73,20 @@ struct Batch {
     path: String,
 }
 
-/// Where the text of a file is, or why it could not be read.
-type Place = std::result::Result<Range<usize>, Errno>;
-type Text<'a> = std::result::Result<&'a [u8], Errno>;
-
-/// A container without a record that can be understood.
-struct Unreadable;
-type Judged<R> = std::result::Result<Option<(R, State)>, Unreadable>;
-
+/// The two files of a container.
 struct Files {
     record: Place,
     state: Place,
 }
+
+/// Where the text of a file is, or why it could not be read.
+type Place = std::result::Result<Range<usize>, Errno>;
+
+/// The text itself.
+type Text<'a> = std::result::Result<&'a [u8], Errno>;
+
+/// A container without a record that can be understood.
+struct Unreadable;
 
 impl Containers {
     /// What `take` makes of all containers that pass `filters`, oldest first, and the ids of those that were removed
@@ -96,24 +102,30 @@ impl Containers {
     ) -> Result<(Vec<T>, Vec<ContainerId>)> {
         let ids = self.ids()?;
         let survey = Survey::new(self, filters, &ids, &take);
-        let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        Ok(if ids.len() < MANY || threads < 2 { survey.alone()? } else { survey.ahead()? }.oldest_first())
+        // Asked last: it takes several system calls.
+        let helps =
+            ids.len() >= MANY && thread::available_parallelism().is_ok_and(|threads| threads.get() > 1);
+        Ok(if helps { survey.ahead()? } else { survey.alone()? }.oldest_first())
     }
 }
 
-impl Read for Record {
+impl RecordPart for Record {
+    fn created(&self) -> Time {
+        self.created
+    }
+
+    fn whole(&self) -> Option<&Record> {
+        Some(self)
+    }
+}
+
+impl RecordPart for Brief {
     fn created(&self) -> Time {
         self.created
     }
 }
 
-impl Read for Brief {
-    fn created(&self) -> Time {
-        self.created
-    }
-}
-
-impl<'a, R: Read, T> Survey<'a, R, T> {
+impl<'a, R: RecordPart, T> Survey<'a, R, T> {
     pub(super) fn new(
         containers: &'a Containers,
         filters: &'a Filters,
@@ -189,17 +201,31 @@ impl<'a, R: Read, T> Survey<'a, R, T> {
     }
 
     /// A container as its files say, if it passes the filters.
-    fn judge(&self, id: &ContainerId, record: Text<'_>, state: Text<'_>) -> Judged<R> {
-        let part: R = self.parse(id, RECORD, record).ok().flatten().ok_or(Unreadable)?;
+    fn judge(
+        &self,
+        id: &ContainerId,
+        record: Text<'_>,
+        state: Text<'_>,
+    ) -> std::result::Result<Option<(R, State)>, Unreadable> {
+        let part: R = self.parse_record(id, record)?;
         let state = self
             .parse(id, STATE, state)
             .and_then(|stored| self.containers.judge(id, stored))
             .unwrap_or_else(|_| State::unknown(self.containers.dir(id)));
-        if self.filters.is_empty() {
-            return Ok(Some((part, state)));
-        }
-        let whole: Record = self.parse(id, RECORD, record).ok().flatten().ok_or(Unreadable)?;
-        Ok(self.filters.matches(&whole, &state).then_some((part, state)))
+        let passes = match part.whole() {
+            _ if self.filters.is_empty() => true,
+            Some(whole) => self.filters.matches(whole, &state),
+            None => self.filters.matches(&self.parse_record(id, record)?, &state),
+        };
+        Ok(passes.then_some((part, state)))
+    }
+
+    fn parse_record<D: DeserializeOwned>(
+        &self,
+        id: &ContainerId,
+        text: Text<'_>,
+    ) -> std::result::Result<D, Unreadable> {
+        self.parse(id, RECORD, text).ok().flatten().ok_or(Unreadable)
     }
 
     fn parse<D: DeserializeOwned>(

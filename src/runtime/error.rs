@@ -228,9 +228,7 @@ impl Error {
             _ => 125,
         }
     }
-}
 
-impl Error {
     /// The exit code of `exec`: what the kernel did not find or did not allow counts as the program; `other` is everything
     /// else, of which the caller says how it counts.
     #[must_use]

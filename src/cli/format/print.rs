@@ -10,14 +10,9 @@ use crate::cli::units::format_duration;
 /// A value as `{{.}}` prints it.
 #[must_use]
 pub(super) fn text(value: &Value) -> String {
-    match value {
-        Value::Text(text) => text.clone(),
-        value => {
-            let mut out = String::new();
-            push(&mut out, value);
-            out
-        }
-    }
+    let mut out = String::new();
+    push(&mut out, value);
+    out
 }
 
 /// `fmt.Sprint`: a space between two operands of which none is a string.

@@ -43,8 +43,7 @@ pub(super) fn add(plan: &mut Plan, artifacts: &[ArtifactMount], paths: &Paths) -
                 chown: false,
             }
         });
-        let mounts: Vec<_> = mounts.collect();
-        plan.mounts.splice(at..at, mounts);
+        drop(plan.mounts.splice(at..at, mounts));
     }
     Ok(())
 }
