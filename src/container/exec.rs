@@ -88,35 +88,38 @@ impl Containers {
                     .to_owned(),
             });
         }
-        let (target_pid, target, restored) = self.running_process(record)?;
+        let runs = |status| matches!(status, Status::Running | Status::Stopping);
+        let refusal = "can only create exec sessions on running containers";
+        let (target_pid, target, restored) = self.first_process(record, runs, refusal)?;
         let process = self.exec_process(record, request)?;
         let identity =
             Identity { id: record.id.to_string(), bundle: self.dir(&record.id), ..Identity::default() };
         Ok(ExecPlan { target, target_pid, process, identity, restored })
     }
 
-    /// The first process of a running container, and whether that comes from a checkpoint. It has executed its program:
-    /// before that its root may be the host's.
-    pub(super) fn running_process(&self, record: &Record) -> Result<(Pid, OwnedFd, bool)> {
+    /// The first process of a container in a state that `may` allows, and whether that comes from a checkpoint. It has
+    /// executed its program: before that its root may be the host's. `refusal` says what cannot be done otherwise.
+    pub(super) fn first_process(
+        &self,
+        record: &Record,
+        may: fn(Status) -> bool,
+        refusal: &str,
+    ) -> Result<(Pid, OwnedFd, bool)> {
         let deadline = Instant::now() + LONGEST_WAY;
         loop {
             let state = self.state(&record.id)?;
-            let not_running = || Error::WrongState {
-                what: "can only create exec sessions on running containers".to_owned(),
-                status: state.status,
-            };
-            let runs = matches!(state.status, Status::Running | Status::Stopping);
-            let init = state.stored.as_ref().filter(|_| runs).map(|stored| stored.init);
-            let init = init.ok_or_else(not_running)?;
-            let target = init.open()?.ok_or_else(not_running)?;
-            let pid = Pid::from_raw(init.pid).ok_or_else(not_running)?;
+            let refused = || Error::WrongState { what: refusal.to_owned(), status: state.status };
+            let init = state.stored.as_ref().filter(|_| may(state.status)).map(|stored| stored.init);
+            let init = init.ok_or_else(refused)?;
+            let target = init.open()?.ok_or_else(refused)?;
+            let pid = Pid::from_raw(init.pid).ok_or_else(refused)?;
             // One that comes from a checkpoint executes nothing: it goes on.
             let restored = state.stored.as_ref().is_some_and(|stored| stored.restored.is_some());
             if restored || !runtime::is_preparing(pid)? {
                 return Ok((pid, target, restored));
             }
             if Instant::now() > deadline {
-                return Err(not_running());
+                return Err(refused());
             }
             // The end of a process can be waited for, its exec cannot.
             poll::readable(target.as_fd(), Some(Duration::from_millis(1)))?;

@@ -17,7 +17,7 @@ use rustix::fs::{FileType, Mode, OFlags, Stat};
 use super::create::CreateRequest;
 use super::lookup::read_json;
 use super::root::{self, clear_volatile, layers};
-use super::{ContainerId, Containers, Error, Record, Result, State, Status};
+use super::{ContainerId, Containers, Error, Record, Result, Status};
 use crate::kernel::file::Flock;
 use crate::kernel::idmap::{IdMaps, to_outside};
 use crate::kernel::ns::{self, Namespace, NamespaceSet};
@@ -102,12 +102,13 @@ impl Containers {
     /// When the state cannot be read, or the kernel denies access to the processes.
     pub fn door(&self, record: Record) -> Result<Door> {
         let mut state = self.state(&record.id)?;
-        let runs = |state: &State| matches!(state.status, Status::Running | Status::Stopping);
-        if runs(&state)
-            && let Err(error) = self.running_process(&record)
+        let runs = |status| matches!(status, Status::Running | Status::Stopping | Status::Paused);
+        let refusal = "the container does not get to its program, until when it has no files";
+        if runs(state.status)
+            && let Err(error) = self.first_process(&record, runs, refusal)
         {
             state = self.state(&record.id)?;
-            if runs(&state) {
+            if runs(state.status) {
                 return Err(error);
             }
         }

@@ -95,12 +95,13 @@ impl Containers {
     /// # Errors
     /// When it does not run.
     pub fn top(&self, record: &Record) -> Result<(Vec<ProcessView>, Names)> {
-        let state = self.state(&record.id)?;
+        let runs = |status| matches!(status, Status::Running | Status::Stopping | Status::Paused);
         let refused = || Error::Invalid { what: "top can only be used on running containers".to_owned() };
-        if !matches!(state.status, Status::Running | Status::Stopping | Status::Paused) {
-            return Err(refused());
-        }
-        let init = state.pid().ok_or_else(refused)?;
+        let init = match self.first_process(record, runs, "") {
+            Ok((pid, _, _)) => pid.as_raw_nonzero().get(),
+            Err(Error::WrongState { .. }) => return Err(refused()),
+            Err(error) => return Err(error),
+        };
         let mut processes = Vec::new();
         for pid in members(init) {
             // Whatever has just ended is left out.

@@ -451,6 +451,7 @@ fn who_comes_while_a_container_is_made_waits_for_its_program() {
     let waiting = [
         env.command(["exec", "h", "sh", "-c", &format!("{outside} && echo outside || cat /proc/1/comm")]),
         env.command(["cp", own.to_str().unwrap(), &target]),
+        env.command(["top", "h", "user,comm"]),
     ]
     .map(|mut command| {
         let streams = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -458,9 +459,12 @@ fn who_comes_while_a_container_is_made_waits_for_its_program() {
     });
     std::thread::sleep(std::time::Duration::from_millis(500));
     std::fs::write(&go, "").unwrap();
-    let [exec, copy] = waiting.map(|child| child.wait_with_output().unwrap());
+    let [exec, copy, top] = waiting.map(|child| child.wait_with_output().unwrap());
     assert_eq!((exec.status.code(), exec.stdout.as_slice()), (Some(0), &b"sleep\n"[..]), "{exec:?}");
     assert!(!copy.status.success() && !env.work().join("copied").exists(), "{copy:?}");
+    let rows = String::from_utf8(top.stdout).unwrap();
+    let rows: Vec<Vec<&str>> = rows.lines().skip(1).map(|row| row.split_whitespace().collect()).collect();
+    assert_eq!(rows, [["root", "sleep"]]);
     assert!(started.wait().unwrap().success());
     env.ok(["rm", "-f", "-t", "0", "h"]);
 }
