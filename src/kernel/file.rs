@@ -6,7 +6,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -115,6 +115,16 @@ pub fn read_limited(path: &Path, max: u64) -> Result<Vec<u8>> {
 pub fn read_given(path: &Path, max: u64) -> Result<Vec<u8>> {
     let file = File::open(path).map_err(|e| Error::path("open", path, e))?;
     super::path::read_to_limit(file, 0, max).map_err(|e| Error::path("read", path, e))
+}
+
+/// The same where `-` is standard input.
+pub fn read_given_or_stdin(path: &Path, max: u64) -> Result<Vec<u8>> {
+    if path != Path::new("-") {
+        return read_given(path, max);
+    }
+    let failed = |e: io::Error| Error::path("read", Path::new("stdin"), e);
+    let stdin = io::stdin().as_fd().try_clone_to_owned().map_err(failed)?;
+    super::path::read_to_limit(File::from(stdin), 0, max).map_err(failed)
 }
 
 /// Reads a file of a few kilobytes, such as a record, or one of `/proc` or `/sys`, which do not know their size: one

@@ -970,6 +970,16 @@ fn limits_change_or_nothing_does() {
     ] {
         refused(args, why);
     }
+    // What a further process is, is read in the same way.
+    for (text, answer) in [
+        (&br#"{"args":["echo","read"],"cwd":"/","user":{"uid":0,"gid":0}}"#[..], (0, "read\n", "")),
+        (b"{", (255, "", "stdin: EOF while parsing")),
+        (br#"{"args":[1],"cwd":"/"}"#, (255, "", "stdin: invalid type")),
+    ] {
+        let outcome = bundle.env.run_with_input(["oci", "exec", "--process", "-", "c1"], text);
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (answer.0, answer.1), "{outcome:#?}");
+        assert!(outcome.stderr.contains(answer.2), "{outcome:#?}");
+    }
     // Nothing asked for, and no limit asked for, which everybody can keep.
     for args in [&["c1"][..], &["-r", &good, "c1"], &["--pids-limit", "-1", "--cpu-share", "0", "c1"]] {
         let outcome = bundle.oci(&[&["update"], args].concat());

@@ -43,12 +43,19 @@ pub(super) fn read(context: &mut Context, config: &Path) -> Result<(Spec, Vec<u8
 
 /// Reads the document of a process, as `exec --process` has it.
 pub(super) fn read_process(context: &mut Context, path: &Path) -> Result<SpecProcess> {
-    let bytes = file::read_given(path, MAX_SPEC)?;
+    read_part(path, |bytes| reread(context, bytes, |document| Some(document)).map(|(process, _)| process))
+}
+
+/// Reads a part of a spec from a file, or from stdin for `-`. Where it cannot be understood, `otherwise` may.
+pub(super) fn read_part<T: DeserializeOwned>(
+    path: &Path,
+    otherwise: impl FnOnce(&[u8]) -> Option<T>,
+) -> Result<T> {
+    let bytes = file::read_given_or_stdin(path, MAX_SPEC)?;
+    let name = if path == Path::new("-") { Path::new("stdin") } else { path };
     serde_json::from_slice(&bytes)
-        .or_else(|error| {
-            reread(context, &bytes, |document| Some(document)).map(|(process, _)| process).ok_or(error)
-        })
-        .map_err(|error| CommandError::new(format!("{}: {error}", path.display())))
+        .or_else(|error| otherwise(&bytes).ok_or(error))
+        .map_err(|error| CommandError::new(format!("{}: {error}", name.display())))
 }
 
 /// Once more without the capabilities that rbox does not know, if there are any: the specification lets a container

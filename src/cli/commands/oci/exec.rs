@@ -19,7 +19,7 @@ use crate::runtime::{self, ExecPlan, Io, Streams, UserLookup};
 /// Arguments of `exec`.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExecArgs {
-    /// File with the `process` section of a spec, instead of a command
+    /// File with the `process` section of a spec, instead of a command; - is stdin
     #[arg(long, short, value_name = "FILE")]
     process: Option<PathBuf>,
     /// Socket to send the terminal's master to

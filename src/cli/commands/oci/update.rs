@@ -1,18 +1,14 @@
 //! `update`.
 
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use oci_spec::runtime::{LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxPids, LinuxResources};
 
 use super::Context;
+use super::bundle::read_part;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::units::parse_binary_size;
-use crate::kernel::file;
-
-/// The largest description of limits that is read.
-const MAX_RESOURCES: u64 = 1 << 20;
 
 /// Arguments of `update`.
 #[derive(Debug, clap::Args)]
@@ -96,28 +92,11 @@ fn size(text: &str) -> std::result::Result<i64, String> {
 
 pub(super) fn update(context: &mut Context, args: &UpdateArgs) -> Result<ExitStatus> {
     let resources = match &args.resources {
-        Some(path) => read(path)?,
+        Some(path) => read_part(path, |_| None)?,
         None => args.limits.resources(context)?,
     };
     context.instances()?.update(&args.id, &resources)?;
     Ok(ExitStatus::SUCCESS)
-}
-
-fn read(path: &Path) -> Result<LinuxResources> {
-    let is_stdin = path == Path::new("-");
-    let bytes = if is_stdin {
-        let mut bytes = Vec::new();
-        let read = std::io::stdin().lock().take(MAX_RESOURCES + 1).read_to_end(&mut bytes);
-        read.map_err(|error| CommandError::new(format!("cannot read stdin: {error}")))?;
-        if bytes.len() as u64 > MAX_RESOURCES {
-            return Err(CommandError::new(format!("stdin: more than {MAX_RESOURCES} bytes")));
-        }
-        bytes
-    } else {
-        file::read_given(path, MAX_RESOURCES)?
-    };
-    let name = if is_stdin { "stdin".to_owned() } else { path.display().to_string() };
-    serde_json::from_slice(&bytes).map_err(|error| CommandError::new(format!("{name}: {error}")))
 }
 
 impl Limits {
