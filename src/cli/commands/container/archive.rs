@@ -14,6 +14,7 @@ use crate::container::{Containers, Record, Time};
 use crate::engine::Engine;
 use crate::image::Reference;
 use crate::image::commit::{CommitRequest, commit};
+use crate::image::naming::give_name;
 use crate::kernel;
 use crate::store::tar::Writer;
 
@@ -142,7 +143,7 @@ pub(super) fn create_image(
     name: &Reference,
 ) -> Result<()> {
     let containers = engine.containers()?;
-    in_user_namespace(ui, engine, |_| {
+    let moved = in_user_namespace(ui, engine, |_| {
         let store = engine.store()?;
         let mut export = containers.export_checkpoint(store, record, request)?;
         let layer = store.commit_layer(engine.unpack(), |out| export.write(out))?;
@@ -150,9 +151,11 @@ pub(super) fn create_image(
         let annotations = export.annotations(&request.criu);
         let request = CommitRequest::of_layer(layer, Time::now().to_string(), comment);
         let image = commit(store, CommitRequest { annotations, ..request })?;
-        store.tag(&name.to_string(), &image.id, None)?;
-        Ok(String::new())
+        Ok(give_name(store, &name.to_string(), &image.id, None)?.unwrap_or_default())
     })?;
+    if !moved.is_empty() {
+        ui.status(moved);
+    }
     Ok(())
 }
 
