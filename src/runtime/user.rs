@@ -9,7 +9,7 @@
 //!
 //! The grammar of user strings is strict (CVE-2024-40635, CVE-2026-30892): a decimal
 //! number up to 2147483647 or a name that has an entry. Nothing else becomes an id, and
-//! id 0 comes only from `0`, from an entry, or from no user at all.
+//! id 0 comes only from `0`, from an entry, or from no user at all (`:GROUP` as well).
 
 use std::io::Write as _;
 use std::path::Path;
@@ -227,10 +227,6 @@ fn find(lookup: &UserLookup, passwd: &str, group: &str) -> Result<Found> {
         Some((user, group)) => (user, Some(group).filter(|group| !group.is_empty())),
         None => (lookup.user.as_str(), None),
     };
-    if user.is_empty() && !lookup.user.is_empty() {
-        // ":5" would mean root to some tools and the image's user to others.
-        return Err(Error::UnknownUser { user: lookup.user.clone() });
-    }
     let account = account(user, passwd)?;
     let uid = match (&account, user) {
         (Some(account), _) => account.uid,
@@ -300,6 +296,10 @@ mod tests {
     fn s9_user_strings_are_strict() {
         for (user, uid, gid) in [
             ("", 0, 0),
+            // Nothing before the colon is no user at all, to podman and Docker alike.
+            (":", 0, 0),
+            (":5", 0, 5),
+            (":users", 0, 100),
             ("0", 0, 0),
             ("root", 0, 0),
             ("1", 1, 1),
@@ -317,8 +317,8 @@ mod tests {
             assert_eq!((found.uid, found.gid), (uid, gid), "{user:?}");
         }
         for user in [
-            ":5",
-            ":",
+            ":nosuch",
+            "::",
             "0x0",
             " 1",
             "1 ",

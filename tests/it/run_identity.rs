@@ -81,13 +81,14 @@ fn s09_user_strings_are_never_misread_as_root() {
     ];
     let expected = |user: &str| match user {
         ":5" => "0 5",
+        ":" => "0 0",
         "010" => "10 0",
         "1000:" => "1000 2000",
         _ => "refused",
     };
     let script = "echo $(id -u) $(id -g)";
     env.ok(["run", "-d", "--name", "s09", "--network=none", IMAGE, "sleep", "1000"]);
-    for user in refused.into_iter().chain([":5", "010", "1000:"]) {
+    for user in refused.into_iter().chain([":5", ":", "010", "1000:"]) {
         let by_run = env.run(["run", "--rm", "--network=none", "--user", user, IMAGE, "sh", "-c", script]);
         let by_exec = env.run(["exec", "--user", user, "s09", "sh", "-c", script]);
         env.load_image("localhost/user:1", &busybox_entries(), &json!({"Env": ["PATH=/bin"], "User": user}));
@@ -95,6 +96,7 @@ fn s09_user_strings_are_never_misread_as_root() {
         for (way, outcome) in [("run", by_run), ("exec", by_exec), ("image", by_image)] {
             let found = if outcome.code == 0 { outcome.stdout.trim_end() } else { "refused" };
             // Refusing what podman tolerates is safe; another identity is not.
+            assert!(!user.starts_with(':') || found != "refused", "{way} {user:?}: {outcome:#?}");
             assert!(found == "refused" || found == expected(user), "{way} {user:?}: {outcome:#?}");
             assert!(matches!(outcome.code, 0 | 125..=127 | 255), "{way} {user:?}: {outcome:#?}");
             assert!(!outcome.stderr.contains("panicked"), "{outcome:#?}");

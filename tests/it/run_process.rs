@@ -36,6 +36,11 @@ fn exit_codes_are_those_of_the_command() {
         (&[IMAGE, "nosuch"], 127),
         (&[IMAGE, "/etc"], 126),
         (&[IMAGE, "/etc/passwd"], 126),
+        // What is closed to the user is passed over where programs are searched, and denied where it is named.
+        (&["-u5", "--tmpfs=/closed:mode=700", "--env=PATH=/closed:/bin", IMAGE, "true"], 0),
+        (&["-u5", "--tmpfs=/closed:mode=700", "--env=PATH=/closed:/bin", IMAGE, "nosuch"], 127),
+        (&["-u5", "--tmpfs=/closed:mode=700", IMAGE, "/closed/nosuch"], 126),
+        (&["--env=PATH=/etc:/bin", IMAGE, "passwd"], 126),
         (&["--nosuchflag", IMAGE, "true"], 125),
         (&["--workdir", "/etc/passwd", IMAGE, "true"], 126),
         (&["--workdir", "/nosuch", IMAGE, "true"], 126),

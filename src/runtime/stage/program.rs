@@ -77,6 +77,8 @@ impl Stage<'_> {
                     return Ok(());
                 }
                 Err(Errno::NOENT | Errno::NOTDIR) => {}
+                // In a directory that is closed to the user nothing is found.
+                Err(Errno::ACCESS) if searched && !has_entry(&candidate) => {}
                 Err(errno) => denied = denied.or(Some(errno)),
             }
         }
@@ -154,6 +156,11 @@ fn executable(path: &CString) -> Result<(), Errno> {
     }
     // Real and effective ids are the same here.
     rustix::fs::accessat(CWD, path, Access::EXEC_OK, AtFlags::empty())
+}
+
+/// Whether the user can see that there is such a file.
+fn has_entry(path: &CString) -> bool {
+    rustix::fs::accessat(CWD, path, Access::EXISTS, AtFlags::empty()).is_ok()
 }
 
 #[cfg(test)]
