@@ -12,6 +12,7 @@ use super::args::registry::check_authfile;
 use super::error::{CommandError, Result};
 use super::exit::ExitStatus;
 use super::secrets::Secrets;
+use super::session;
 use super::ui::Ui;
 use crate::container::create::{CreateRequest, RootFs};
 use crate::engine::Engine;
@@ -216,14 +217,18 @@ fn finish(mut child: Command, secrets: &Secrets) -> Result<String> {
     Ok(text.lines().last().unwrap_or_default().trim().to_owned())
 }
 
-/// Removes the container that `--replace` names, if there is one.
+/// Removes the container that `--replace` names, if there is one, and in any case one that should be gone.
 ///
 /// # Errors
 /// When it cannot be removed.
-pub fn replaced(ui: &Ui, engine: &Engine, request: &CreateRequest) -> Result<()> {
-    let Some(name) = request.identity.name.as_deref().filter(|_| request.identity.replace) else {
+pub fn replaced(ui: &mut Ui, engine: &Engine, request: &CreateRequest) -> Result<()> {
+    let Some(name) = request.identity.name.as_deref() else { return Ok(()) };
+    if !request.identity.replace {
+        if let Ok(Some(record)) = engine.containers()?.by_name(name) {
+            session::clear_abandoned(ui, engine, &engine.containers()?, &record);
+        }
         return Ok(());
-    };
+    }
     // A damaged one is removed all the same.
     if matches!(engine.containers()?.by_name(name), Ok(None)) {
         return Ok(());

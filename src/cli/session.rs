@@ -1,5 +1,6 @@
 //! Starting containers from the command line, and staying attached to them.
 
+use super::apart::in_user_namespace;
 use super::error::{CommandError, Result};
 use super::exit::ExitStatus;
 use super::ui::Ui;
@@ -188,12 +189,13 @@ fn outcome(started: Start, connection: Connection) -> Result<Connection> {
 /// When the terminal or the connection fails.
 pub fn follow(
     ui: &mut Ui,
-    containers: &Containers,
+    engine: &Engine,
     record: &Record,
     connection: Connection,
     attachment: &Attachment,
 ) -> Result<ExitStatus> {
     ui.flush()?;
+    let containers = engine.containers()?;
     let options = Options {
         wanted: attachment.wanted,
         terminal: record.process.terminal,
@@ -205,7 +207,9 @@ pub fn follow(
         return Ok(status);
     }
     // The monitor is gone without a word: perhaps it could still write the exit down.
-    match containers.await_exit(record, None)? {
+    let state = containers.await_exit(record, None)?;
+    clear_abandoned(ui, engine, &containers, record);
+    match state {
         Some(state) if state.status == Status::Exited && state.exit_code() >= 0 => {
             Ok(exit_status(state.exit_code()))
         }
@@ -213,6 +217,25 @@ pub fn follow(
             "the monitor of container {} ended before the container; the exit code is not known",
             record.id
         ))),
+    }
+}
+
+/// Removes a container that was to be removed at its end, where its monitor was killed and cannot do it. For commands
+/// that take part in the end of a container; those that only look at it show it as it is.
+pub fn clear_abandoned(ui: &mut Ui, engine: &Engine, containers: &Containers, record: &Record) {
+    if !containers.is_abandoned(record) {
+        return;
+    }
+    let removed = in_user_namespace(ui, engine, |_| {
+        containers.remove_abandoned(record)?;
+        Ok(String::new())
+    });
+    if let Err(error) = removed {
+        let name = &record.name;
+        ui.warn(format_args!(
+            "container {name} was to be removed at its end and could not be: {}",
+            error.message()
+        ));
     }
 }
 

@@ -9,7 +9,7 @@ use std::io;
 use std::path::Path;
 
 use super::reserve::remove_dir;
-use super::{ContainerId, Containers};
+use super::{ContainerId, Containers, Status};
 use crate::kernel::file::{self, Flock};
 use crate::{store, userns};
 
@@ -23,6 +23,7 @@ impl Containers {
             self.reclaim_directory(id);
         }
         self.reclaim_run_directories();
+        self.reclaim_abandoned();
         userns::reclaim_records(&self.run);
         // A whole container has one name, so the names need to be read only where their number is another.
         let names = self.names();
@@ -53,6 +54,22 @@ impl Containers {
             let id = entry.file_name().to_str().and_then(ContainerId::parse);
             if id.is_some_and(|id| is_absent(&self.dir(&id))) {
                 let _ = remove_dir(&entry.path());
+            }
+        }
+    }
+
+    /// Removes containers that were to be removed at their end and have lost their monitors. Where one clears up its
+    /// socket goes last: only where that is left somebody can have been killed.
+    fn reclaim_abandoned(&self) {
+        let Ok(entries) = std::fs::read_dir(self.run.join("containers")) else { return };
+        for entry in entries.flatten() {
+            let Some(id) = entry.file_name().to_str().and_then(ContainerId::parse) else { continue };
+            if self.socket(&id).exists()
+                && self.state(&id).is_ok_and(|state| state.status == Status::Exited)
+                && let Ok(Some(record)) = self.record(&id)
+                && self.is_abandoned(&record)
+            {
+                let _ = self.remove_abandoned(&record);
             }
         }
     }

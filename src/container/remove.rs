@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::reserve::{make_dir, remove_dir};
+use super::state::{StopMark, Stored};
 use super::stop::{Asked, StopRequest};
 use super::{ContainerId, Containers, Error, Record, Result, State, Status};
 use crate::kernel;
@@ -51,13 +52,54 @@ impl Containers {
     /// As [`Self::remove`].
     pub fn remove_asked(&self, record: &Record, options: RemoveOptions, asked: Option<Asked>) -> Result<()> {
         let Some((_lock, state)) = self.lock_ended(record, options, asked)? else { return Ok(()) };
+        self.take_away(record, &state, options.volumes || record.lifecycle.auto_remove)
+    }
+
+    /// Removes a container whose lock the caller holds, with the volumes that were made for it alone if that is wished.
+    fn take_away(&self, record: &Record, state: &State, volumes: bool) -> Result<()> {
         let trash = self.detach_files(record)?;
-        self.events.emit(&[record.removal_event(&state)]);
+        self.events.emit(&[record.removal_event(state)]);
         remove_dir(&trash)?;
-        if options.volumes || record.lifecycle.auto_remove {
+        if volumes {
             self.remove_anonymous_volumes(record)?;
         }
         Ok(())
+    }
+
+    /// Whether a container was to be removed at its end and nobody is left who does it: its monitor was killed. One that
+    /// a restart has stopped is to go on, and so may one with a checkpoint.
+    #[must_use]
+    pub fn is_abandoned(&self, record: &Record) -> bool {
+        record.lifecycle.auto_remove
+            && self.state(&record.id).is_ok_and(|state| {
+                let is_unattended =
+                    |stored: &Stored| stored.checkpointed.is_none() && !stored.monitor.is_alive();
+                state.status == Status::Exited
+                    && state.stored.as_ref().is_some_and(is_unattended)
+                    && StopMark::read(&self.dir(&record.id)).is_none_or(|mark| !mark.keep)
+            })
+    }
+
+    /// Does what the monitor of an abandoned container should have done; `false` where there is nothing to do, or where
+    /// somebody else is at it, who holds the lock. The caller is in the user's namespace.
+    ///
+    /// # Errors
+    /// When files cannot be removed.
+    pub fn remove_abandoned(&self, record: &Record) -> Result<bool> {
+        let lock = match Flock::try_exclusive_existing(&self.dir(&record.id)) {
+            Err(error) if error.io().kind() == std::io::ErrorKind::NotFound => None,
+            lock => lock?,
+        };
+        let Some(_lock) = lock else { return Ok(false) };
+        let Some(record) = self.record(&record.id)?.filter(|record| self.is_abandoned(record)) else {
+            return Ok(false);
+        };
+        self.bury_locked(&record)?;
+        self.take_away(&record, &self.state(&record.id)?, true)?;
+        if record.lifecycle.auto_remove_image {
+            self.remove_image(&record)?;
+        }
+        Ok(true)
     }
 
     /// Makes sure that a power cut brings no container or volume back: once for all that a command has removed.

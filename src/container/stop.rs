@@ -343,6 +343,11 @@ impl Containers {
             Err(Error::NotFound { .. }) => return Ok(()),
             lock => lock?,
         };
+        self.bury_locked(record)
+    }
+
+    /// The same under the container's lock.
+    pub(super) fn bury_locked(&self, record: &Record) -> Result<()> {
         let state = self.state(&record.id)?;
         let ended = matches!(state.status, Status::Created | Status::Exited);
         let Some(mut stored) = state.stored.filter(|_| ended) else { return Ok(()) };

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixDatagram;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::support::TestEnv;
@@ -116,6 +116,113 @@ fn cleanup_is_for_what_does_not_run() {
     assert!(!env.run_dir().join("containers").join(&id).exists());
     assert_eq!(env.ok(["container", "cleanup", "--rm", "c"]), id);
     env.fails(1, ["container", "exists", "c"]);
+}
+
+/// Starts a container that is to be removed at its end, and takes it down with its monitor.
+fn abandon(env: &TestEnv, name: &str) -> String {
+    let id =
+        env.ok(["run", "-d", "--rm", "--network=none", "--name", name, "-v/data", IMAGE, "sleep", "100"]);
+    let monitor = env.ok(["inspect", "--format={{.State.ConmonPid}}", name]);
+    let init = env.ok(["inspect", "--format={{.State.Pid}}", name]);
+    assert!(Command::new("kill").args(["-9", &monitor, &init]).status().unwrap().success());
+    wait_until("the end", || status(env, name) == "exited");
+    id
+}
+
+#[test]
+fn f30_a_container_that_cannot_remove_itself_is_removed_by_the_next_command() {
+    let env = TestEnv::new("abandoned");
+    env.busybox();
+    let is_gone = |how: &[&str]| {
+        assert_eq!(env.ok(["ps", "-aq"]), "", "{how:?}");
+        assert_eq!(env.ok(["volume", "ls", "-q"]), "", "{how:?}");
+        assert!(env.leaks().is_empty(), "{how:?}");
+    };
+    let others: [(&[&str], &str); 4] = [
+        (&["stop", "c"], "c"),
+        (&["wait", "c"], "-1"),
+        (&["rm", "-f", "--ignore", "other"], ""),
+        (&["run", "--rm", "--network=none", "--name=c", IMAGE, "echo", "again"], "again"),
+    ];
+    for (command, said) in others {
+        let id = abandon(&env, "c");
+        // Who only looks changes nothing, and is told what happened.
+        assert_eq!(env.ok(["ps", "-aq", "--no-trunc"]), id);
+        assert!(env.ok(["inspect", "--format={{.State.Error}}", "c"]).contains("monitor ended"));
+        assert_eq!(env.ok(["volume", "ls", "-q"]).lines().count(), 1);
+        assert_eq!(env.ok(command), said);
+        is_gone(command);
+    }
+    let events = env.ok(["events", "--stream=false", "--filter=event=remove", "--filter=type=container"]);
+    assert_eq!(events.lines().count(), 5, "{events}");
+
+    // With only its monitor gone it runs until somebody ends it, whose business it is.
+    for (command, code) in [(["stop", "-t0", "c"], 125), (["kill", "-sKILL", "c"], 0)] {
+        env.ok(["run", "-d", "--rm", "--network=none", "--name=c", "-v/data", IMAGE, "sleep", "100"]);
+        let monitor = env.ok(["inspect", "--format={{.State.ConmonPid}}", "c"]);
+        assert!(Command::new("kill").args(["-9", &monitor]).status().unwrap().success());
+        let stat = || std::fs::read_to_string(format!("/proc/{monitor}/stat")).unwrap_or_default();
+        wait_until("its end", || stat().is_empty() || stat().contains(") Z "));
+        let outcome = env.run(command);
+        assert_eq!(outcome.code, code, "{outcome:#?}");
+        is_gone(&command);
+    }
+
+    // The command that started it has lost it, and takes it along.
+    let script = "echo up; exec sleep 100";
+    let mut client = env.command(["run", "--rm", "--network=none", "--name=c", IMAGE, "sh", "-c", script]);
+    let client = client.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until("it runs", || env.run(["logs", "c"]).stdout == "up\n");
+    let monitor = env.ok(["inspect", "--format={{.State.ConmonPid}}", "c"]);
+    let init = env.ok(["inspect", "--format={{.State.Pid}}", "c"]);
+    assert!(Command::new("kill").args(["-9", &monitor, &init]).status().unwrap().success());
+    let ended = client.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(125), "{ended:?}");
+    is_gone(&["run"]);
+
+    // All at once.
+    abandon(&env, "c");
+    let commands: [&[&str]; 5] = [
+        &["stop", "--ignore", "c"],
+        &["wait", "--ignore", "c"],
+        &["rm", "--ignore", "c"],
+        &["rm", "--ignore", "other"],
+        &["stop", "-a"],
+    ];
+    let running = commands.map(|command| {
+        let mut command = env.command(command);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for (child, command) in running.into_iter().zip(commands) {
+        let ended = child.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{command:?}: {ended:?}");
+    }
+    is_gone(&["all"]);
+}
+
+#[test]
+fn f30_who_is_to_go_on_stays_without_a_monitor() {
+    let env = TestEnv::new("kept");
+    env.busybox();
+    // One that runs, whatever has become of its monitor.
+    let id = env.ok(["run", "-d", "--rm", "--network=none", "--name=c", IMAGE, "sleep", "100"]);
+    let monitor = env.ok(["inspect", "--format={{.State.ConmonPid}}", "c"]);
+    assert!(Command::new("kill").args(["-9", &monitor]).status().unwrap().success());
+    env.ok(["rm", "--ignore", "other"]);
+    assert_eq!(status(&env, "c"), "running");
+    assert!(env.fails(125, ["run", "--name=c", IMAGE]).contains("already in use"));
+    env.ok(["restart", "-t0", "c"]);
+    assert_eq!(status(&env, "c"), "running");
+    assert_eq!(env.ok(["inspect", "--format={{.Id}}", "c"]), id);
+    // One that nobody asked to remove itself.
+    env.ok(["run", "-d", "--network=none", "--name=stays", IMAGE, "sleep", "100"]);
+    let pids = env.ok(["inspect", "--format={{.State.ConmonPid}} {{.State.Pid}}", "stays"]);
+    assert!(Command::new("kill").arg("-9").args(pids.split(' ')).status().unwrap().success());
+    wait_until("the end", || status(&env, "stays") == "exited");
+    env.ok(["stop", "stays"]);
+    env.ok(["rm", "--ignore", "other"]);
+    assert_eq!(status(&env, "stays"), "exited");
+    env.ok(["rm", "-f", "-t0", "c", "stays"]);
 }
 
 #[test]

@@ -61,7 +61,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
         proxy_signals: args.sig_proxy,
     };
     let connection = connect(&containers, &record, attachment.wanted)?;
-    session::follow(ui, &containers, &record, connection, &attachment)
+    session::follow(ui, engine, &record, connection, &attachment)
 }
 
 /// Connects to the monitor of a running container.

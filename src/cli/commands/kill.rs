@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::cli::args::containers::{Named, for_each};
 use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
+use crate::cli::session;
 use crate::cli::ui::Ui;
 use crate::container::{Error, Record};
 use crate::engine::Engine;
@@ -54,12 +55,14 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
     // All of them first, so that they end side by side.
     let send = |record: &Record| containers.kill(record, number);
     let mut sent: VecDeque<_> = selected.iter().filter_map(|each| each.record.as_ref().map(send)).collect();
-    for_each(ui, selected, |_, record| {
+    for_each(ui, selected, |ui, record| {
         let sent = sent.pop_front().unwrap_or_else(|| send(record));
-        match sent {
+        let ended = match sent {
             Err(Error::WrongState { .. }) if args.all => Ok(false),
             result => containers.await_kill(record, result?).map(|()| true),
-        }
+        };
+        session::clear_abandoned(ui, engine, &containers, record);
+        ended
     })
 }
 

@@ -7,10 +7,10 @@ use crate::cli::args::containers::{Named, report_earlier};
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
-use crate::container::Status;
 use crate::container::filter::Filters;
 use crate::container::list::Selected;
 use crate::container::stop::StopRequest;
+use crate::container::{Error, Status};
 use crate::engine::Engine;
 
 /// Restart one or more containers
@@ -73,14 +73,19 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus> {
     let mut last = None;
     for Selected { given, record } in selected {
         let Some(record) = record else { continue };
-        let result = containers
-            .stop(&record, StopRequest { timeout, by_user: true, keep: true })
-            .map_err(CommandError::from)
-            .and_then(|stopped| {
+        let result = match containers.stop(&record, StopRequest { timeout, by_user: true, keep: true }) {
+            Ok(stopped) => {
                 warn_if_killed(ui, &record.name, &stopped);
-                containers.tell(&record, "restart");
-                super::start::start(ui, engine, &containers, &record)
-            });
+                Ok(())
+            }
+            // It has ended, and gets a new one now: nobody has asked for its exit code.
+            Err(Error::MonitorGone { .. }) => Ok(()),
+            Err(error) => Err(CommandError::from(error)),
+        };
+        let result = result.and_then(|()| {
+            containers.tell(&record, "restart");
+            super::start::start(ui, engine, &containers, &record)
+        });
         match result {
             Ok(_) => ui.data(given)?,
             Err(error) => report_earlier(ui, &mut last, error),

@@ -154,7 +154,6 @@ fn start(
 ) -> Result<ExitStatus> {
     let Created { record, lock, blueprint, .. } = created;
     inheritance.blueprint = Some(blueprint);
-    let containers = engine.containers()?;
     let connection =
         session::start(ui, engine, &record, lock, attachment.wanted, inheritance).map_err(refused)?;
     let passthrough = record.log.driver == crate::container::record::LogDriver::Passthrough;
@@ -168,7 +167,7 @@ fn start(
         // Nothing will be seen of it, so its name is.
         ui.data(&record.id)?;
     }
-    let status = session::follow(ui, &containers, &record, connection, attachment)?;
+    let status = session::follow(ui, engine, &record, connection, attachment)?;
     if record.lifecycle.auto_remove_image {
         warn_of_image(ui, engine, &record)?;
     }

@@ -152,5 +152,5 @@ fn attached(
         session::start(ui, engine, record, lock, attachment.wanted, session::Inheritance::default())
             .map_err(|error| error.context(format_args!("unable to start container {}", record.id)))?
     };
-    session::follow(ui, containers, record, connection, attachment)
+    session::follow(ui, engine, record, connection, attachment)
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::cli::args::containers::{Named, for_each};
 use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
+use crate::cli::session;
 use crate::cli::ui::Ui;
 use crate::container::Record;
 use crate::container::stop::{StopRequest, Stopped};
@@ -67,9 +68,11 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
     let mut asked: VecDeque<_> = selected.iter().filter_map(|each| each.record.as_ref().map(ask)).collect();
     for_each(ui, selected, |ui, record| {
         let stopped = match asked.pop_front() {
-            Some(asked) => containers.finish_stop(record, asked?)?,
-            None => containers.stop(record, request)?,
+            Some(asked) => asked.and_then(|asked| containers.finish_stop(record, asked)),
+            None => containers.stop(record, request),
         };
+        session::clear_abandoned(ui, engine, &containers, record);
+        let stopped = stopped?;
         warn_if_killed(ui, &record.name, &stopped);
         Ok(!args.all || stopped != Stopped::Already)
     })

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::cli::args::containers::{Named, report_earlier};
 use crate::cli::error::CommandError;
 use crate::cli::exit::ExitStatus;
+use crate::cli::session;
 use crate::cli::ui::Ui;
 use crate::cli::units::parse_duration;
 use crate::container::Status;
@@ -74,6 +75,7 @@ pub fn exec(ui: &mut Ui, engine: &Engine, args: Args) -> Result<ExitStatus, Comm
         } else {
             containers.wait_for(std::slice::from_ref(&record), &wanted, interval)
         };
+        session::clear_abandoned(ui, engine, &containers, &record);
         match code {
             Ok(code) => ui.data(code)?,
             Err(error) => report_earlier(ui, &mut last, error.into()),
