@@ -101,5 +101,15 @@ fn the_parent_must_fit_the_manager() {
         let error = env.fails(125, [&manager, "create", "--network=none", &parent, IMAGE, "true"]);
         assert!(error.contains(text), "{error}");
     }
+    // Nor is there a place below it where no cgroup is made for the container alone.
+    for (mode, text) in [
+        ("disabled", "cannot set cgroup parent if not creating cgroups"),
+        ("split", "cannot specify --cgroup-mode=split with a cgroup-parent"),
+    ] {
+        let mode = format!("--cgroups={mode}");
+        let words = ["--cgroup-manager=systemd", "create", "--network=none", "--cgroup-parent=my.slice"];
+        let error = env.fails(125, words.into_iter().chain([mode.as_str(), IMAGE, "true"]));
+        assert!(error.contains(text), "{error}");
+    }
     assert!(env.fails(125, ["--cgroup-manager=nobody", "info"]).contains("cgroup"));
 }

@@ -20,6 +20,7 @@ pub(super) fn resolve(engine: &Engine, request: &CreateRequest) -> Result<(Cgrou
     let manager = manager(engine)?;
     let parent = request.cgroup_parent.clone().unwrap_or_default();
     check_parent(manager, &parent)?;
+    check_mode(request.cgroups, &parent)?;
     let resources = request.resources.to_spec()?;
     if let Some(resources) = &resources {
         request.resources.check(&Machine::read())?;
@@ -73,6 +74,16 @@ fn check_parent(manager: CgroupManager, parent: &str) -> Result<()> {
         }
         CgroupManager::Systemd | CgroupManager::Cgroupfs => Ok(()),
     }
+}
+
+/// A parent is for a cgroup that is made for the container alone.
+fn check_mode(mode: CgroupMode, parent: &str) -> Result<()> {
+    let what = match mode {
+        CgroupMode::Split if !parent.is_empty() => "cannot specify --cgroup-mode=split with a cgroup-parent",
+        CgroupMode::Disabled if !parent.is_empty() => "cannot set cgroup parent if not creating cgroups",
+        _ => return Ok(()),
+    };
+    Err(Error::Invalid { what: format!("{what}: invalid argument") })
 }
 
 /// Checks that limits can be kept, as far as it can be told before there is a cgroup.
