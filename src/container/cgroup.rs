@@ -73,6 +73,13 @@ impl MemoryWatch {
         self.events.as_fd()
     }
 
+    /// At the end of the container: whether anything was killed, and whether since the last look. The file is open
+    /// already; a cgroup that is gone has nothing to add.
+    pub(super) fn conclude(mut self) -> (bool, bool) {
+        let news = self.look() == Some(true);
+        (self.kills > 0, news)
+    }
+
     /// Whether something was killed since the last look; nothing if the cgroup is gone.
     pub(super) fn look(&mut self) -> Option<bool> {
         let mut text = [0; 512];

@@ -380,7 +380,14 @@ impl Container for Keeper {
         }
         state.finished = Some(finished);
         state.exit_code = Some(code);
-        state.oom_killed = cgroup::was_out_of_memory(&state.cgroup);
+        let (oom_killed, untold) = self.memory.take().map_or_else(
+            || {
+                let killed = cgroup::was_out_of_memory(&state.cgroup);
+                (killed, killed)
+            },
+            MemoryWatch::conclude,
+        );
+        state.oom_killed = oom_killed;
         let again = self.starts_again(code, state.restarts);
         state.phase = if again { Phase::Restarting } else { Phase::Exited };
         if again {
@@ -389,8 +396,7 @@ impl Container for Keeper {
         let keep = StopMark::read(&self.dir).is_some_and(|mark| mark.keep);
         let mut events = Vec::new();
         // Others were told of when it happened.
-        let watch = self.memory.take();
-        if state.oom_killed && watch.is_none_or(|mut watch| watch.look() == Some(true)) {
+        if untold {
             events.push(self.record.event("oom"));
         }
         events.push(self.record.exit_event("died", code));
