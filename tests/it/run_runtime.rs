@@ -19,6 +19,8 @@ fn loaded(name: &str) -> TestEnv {
 fn copied(env: &TestEnv) -> PathBuf {
     let copy = env.work().join("my-runtime");
     fs::copy(rbox_binary(), &copy).unwrap();
+    // A process that another test has just forked may have it open for writing until it executes something.
+    wait_until("it can be executed", || Command::new(&copy).arg("--version").output().is_ok());
     copy
 }
 
