@@ -22,7 +22,7 @@ use crate::kernel::file::{self, Durability};
 use crate::kernel::poll;
 use crate::kernel::process::Pid;
 use crate::runtime::plan::{Enclosure, Identity, Process};
-use crate::runtime::{self, ExecPlan, keeps_groups, process_from_spec};
+use crate::runtime::{self, ExecCgroup, ExecPlan, keeps_groups, process_from_spec};
 
 /// How long a first process may take from the moment that the state names it to its program.
 const LONGEST_WAY: Duration = Duration::from_secs(10);
@@ -94,7 +94,7 @@ impl Containers {
         let process = self.exec_process(record, request)?;
         let identity =
             Identity { id: record.id.to_string(), bundle: self.dir(&record.id), ..Identity::default() };
-        Ok(ExecPlan { target, target_pid, process, identity, restored })
+        Ok(ExecPlan { target, target_pid, process, identity, cgroup: ExecCgroup::OfFirst, restored })
     }
 
     /// The first process of a container in a state that `may` allows, and whether that comes from a checkpoint. It has

@@ -3,6 +3,7 @@
 //! Nothing here knows what a container or an image is. Each wrapper makes one
 //! system call and fails with an error that carries its operands.
 
+pub mod bpf;
 pub mod cap;
 pub mod cred;
 pub mod descriptor;
@@ -18,6 +19,7 @@ pub mod landlock;
 pub mod lines;
 pub mod memory;
 pub mod mount;
+pub mod netlink;
 pub mod ns;
 pub mod numa;
 pub mod path;

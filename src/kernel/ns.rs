@@ -178,6 +178,13 @@ pub fn enter_process(pidfd: impl AsFd, kinds: NamespaceSet) -> Result<()> {
     .map_err(|errno| Error::call("setns", kinds.to_string(), errno))
 }
 
+/// Whether this process is in the user namespace that the machine has booted with, whose map is the identity.
+#[must_use]
+pub fn in_first_user_namespace() -> bool {
+    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    map.split_whitespace().eq(["0", "0", "4294967295"])
+}
+
 /// Moves this process into new namespaces (for pid and time: its children).
 pub fn unshare(kinds: NamespaceSet) -> Result<()> {
     if kinds.contains(Namespace::User) || kinds.contains(Namespace::Mount) {

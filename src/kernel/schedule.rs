@@ -54,6 +54,25 @@ pub fn set(scheduling: &Scheduling) -> Result<()> {
     Ok(())
 }
 
+/// Lets this process run on the processors `numbers`, as far as its cgroup has them; on all of those without any.
+pub fn set_processors(numbers: &[u32]) -> Result<()> {
+    /// More than any kernel can be built for.
+    const MOST: usize = 8192;
+    let mut mask = [0_u64; MOST / 64];
+    if numbers.is_empty() {
+        mask.fill(u64::MAX);
+    }
+    for number in numbers.iter().map(|number| *number as usize).filter(|number| *number < MOST) {
+        mask[number / 64] |= 1 << (number % 64);
+    }
+    // SAFETY: the kernel reads as many bytes as it is told, all of which are the mask's.
+    let result = unsafe { libc::sched_setaffinity(0, size_of_val(&mask), mask.as_ptr().cast()) };
+    if result != 0 {
+        return Err(Error::call("sched_setaffinity", format!("{numbers:?}"), io::Error::last_os_error()));
+    }
+    Ok(())
+}
+
 /// Priority at disks: a class (1 real time, 2 best effort, 3 idle) and a level in it, 0 the highest of 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IoPriority {

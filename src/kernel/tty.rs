@@ -21,6 +21,15 @@ pub struct WindowSize {
     pub columns: u16,
 }
 
+/// Lets a line end of a program be one byte, as in a file, and not the two that a screen needs.
+pub fn keep_line_ends(fd: impl AsFd) -> Result<()> {
+    let mut modes =
+        rustix::termios::tcgetattr(&fd).map_err(|errno| Error::call("ioctl(TCGETS)", "terminal", errno))?;
+    modes.output_modes.remove(rustix::termios::OutputModes::ONLCR);
+    rustix::termios::tcsetattr(&fd, rustix::termios::OptionalActions::Now, &modes)
+        .map_err(|errno| Error::call("ioctl(TCSETS)", "terminal", errno))
+}
+
 /// The size of the terminal `fd`.
 ///
 /// # Errors

@@ -6,24 +6,43 @@
 //! The caller may be inside or outside of the user's namespace: in both it is
 //! the owner of what lies below.
 
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
 use crate::kernel::idmap::{IdMaps, IdRange};
 use crate::kernel::ns::{self, Namespace, NamespaceSet};
 use crate::kernel::process::{CloneOptions, Pid};
-use crate::kernel::{self, keyring, prctl, socket};
+use crate::kernel::{self, keyring, prctl, schedule, socket};
 
 use super::agent::Connection;
-use super::cgroup;
+use super::cgroup::{self, ExecCgroup};
 use super::created::Running;
 use super::error::{Error, Result};
-use super::launch::{self, ExecPlan, Io};
+use super::launch::{self, Io};
+use super::network_devices::NetworkDevices;
+use super::plan::{Identity, Process, Processors};
 use super::stage::{self, Protection, Setup, StartSignal, Trees};
 
 /// How long the kernel may take from the moment that a process loses its namespaces to the one in which its end is told.
 const LONGEST_END: Duration = Duration::from_millis(100);
+
+/// A process in a running container is described by this much.
+#[derive(Debug)]
+pub struct ExecPlan {
+    /// Handle to the container's first process.
+    pub target: OwnedFd,
+    /// Pid of the container's first process.
+    pub target_pid: Pid,
+    /// What to run.
+    pub process: Process,
+    /// What the agent is told about the container, if the process has one.
+    pub identity: Identity,
+    /// In which cgroup the process starts.
+    pub cgroup: ExecCgroup,
+    /// The container was restored: its cgroup namespace belongs to the host's user namespace.
+    pub restored: bool,
+}
 
 /// Runs a further process in a running container, and returns once it runs.
 ///
@@ -46,7 +65,7 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
     let maps = maps_of(plan.target_pid)?;
     let needed = stage::is_needed(Some(&maps));
     launch::open_streams(&io.streams, Some(&maps));
-    let cgroup = cgroup::of_process(plan.target_pid)?;
+    let cgroup = cgroup::for_exec(plan.target_pid, &plan.cgroup)?;
     let agent = Connection::open(plan.process.agent())?;
     let _ = keyring::join_shared_session(launch::SHARED_KEYRING);
     let (channel, far_end) = socket::pair()?;
@@ -62,7 +81,14 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
         procfs: stage::label_files(&plan.process)?,
         protection: Protection::Unneeded,
         cgroup_namespace: None,
+        devices: NetworkDevices::default(),
     };
+    if let Processors::Given { first, .. } = &plan.process.processors
+        && !first.is_empty()
+    {
+        // Inherited by the process, from before it is in the container's cgroup.
+        schedule::set_processors(first)?;
+    }
     let own = cgroup.as_ref().map(std::os::fd::AsFd::as_fd);
     let options = CloneOptions { cgroup: own.filter(|_| !plan.restored), ..CloneOptions::default() };
     let child = launch::clone_beside(options, channel, setup, |setup| {

@@ -27,8 +27,10 @@ use super::agent::{self, Subject};
 use super::cgroup::{self, Cgroup};
 use super::created::{Created, Maker, Running};
 use super::error::{Error, HostError, Result};
+use super::exec::ExecPlan;
 use super::foreign::Foreign;
-use super::plan::{Agent, Identity, Membership, Namespaces, Plan, Process, UserNamespace};
+use super::network_devices::NetworkDevices;
+use super::plan::{Agent, Identity, Membership, Namespaces, Plan, UserNamespace};
 use super::protocol::{self, Command, Kind};
 use super::stage::{self, Protection, Setup, Stage, StartSignal};
 use super::steps::Step;
@@ -246,8 +248,9 @@ fn make_in(
         // Where there is no keyring at all there is nothing to leak.
         let _ = keyring::join_shared_session(SHARED_KEYRING);
     }
+    let devices = NetworkDevices::find(plan)?;
     let (channel, far_end) = socket::pair()?;
-    let setup = setup(plan, io, start, far_end)?;
+    let setup = Setup { devices: devices.clone(), ..setup(plan, io, start, far_end)? };
     let options = CloneOptions {
         namespaces: new_namespaces(&plan.namespaces),
         cgroup: cgroup.map(AsFd::as_fd),
@@ -263,12 +266,18 @@ fn make_in(
         let enters = joins.iter().any(|(kind, _)| *kind == Namespace::Cgroup);
         let (own, options) =
             if enters { (cgroup, CloneOptions { cgroup: None, ..options }) } else { (None, options) };
+        let network = joins.iter().find(|(kind, _)| *kind == Namespace::Network);
+        if let Some((_, namespace)) = network {
+            devices.move_to(namespace)?;
+        }
         clone_beside(options, channel, setup, |_| {
             own.map_or(Ok(()), |own| own.write("cgroup.procs", "0"))?;
-            join(&joins, user.as_ref())
+            join(&joins, user.as_ref())?;
+            network.map_or(Ok(()), |_| devices.restore())
         })?
     };
     prepare(plan, &child)?;
+    devices.move_to_new(plan, child.pid)?;
     drop(dumpable);
     let terminal = accompany(plan, &child, host, cgroup, until)?;
     Ok((child, terminal))
@@ -293,6 +302,7 @@ fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Result<Se
         trees: stage::prepare_trees(plan)?,
         procfs: stage::label_files(&plan.process)?,
         cgroup_namespace: None,
+        devices: NetworkDevices::default(),
     })
 }
 
@@ -572,19 +582,4 @@ pub(super) fn finish_exec(
         }
     }
     Ok(Running { pid: child.pid, pidfd: child.release(), terminal, cgroup: None, rest: None })
-}
-
-/// A process in a running container is described by this much.
-#[derive(Debug)]
-pub struct ExecPlan {
-    /// Handle to the container's first process.
-    pub target: OwnedFd,
-    /// Pid of the container's first process.
-    pub target_pid: Pid,
-    /// What to run.
-    pub process: Process,
-    /// What the agent is told about the container, if the process has one.
-    pub identity: Identity,
-    /// The container was restored: its cgroup namespace belongs to the host's user namespace.
-    pub restored: bool,
 }

@@ -7,6 +7,7 @@
 //! | `launch`, `created`, `exec` | the parent's side: clone, id maps, hooks, start, exec |
 //! | `stage` | the child's side: the steps of `steps`, from the clone to the exec |
 //! | `foreign` | other OCI runtimes, driven by their command line |
+//! | `network_devices` | network devices that move into a container |
 //! | `agent` | who decides system calls for a container |
 //! | `cgroup` | cgroup v2 |
 //! | `seccomp` | profiles to filters |
@@ -27,6 +28,7 @@ mod hooks;
 pub mod instance;
 mod launch;
 mod maps;
+mod network_devices;
 pub mod plan;
 mod protocol;
 pub mod seccomp;
@@ -35,18 +37,19 @@ mod stage;
 mod steps;
 pub mod user;
 
-pub use cgroup::Cgroup;
+pub use cgroup::{Cgroup, ExecCgroup};
 pub use created::{Created, Running};
 pub use error::{Error, HostError, NoController, Result};
-pub use exec::exec;
+pub use exec::{ExecPlan, exec};
 pub use foreign::Foreign;
 pub use hooks::run_post_stop;
 pub use launch::{
-    ExecPlan, Host, Io, NoHost, Passed, Streams, create, create_by, create_detached, run, run_by, start_at,
+    Host, Io, NoHost, Passed, Streams, create, create_by, create_detached, run, run_by, start_at,
 };
 pub use plan::{Plan, RootSource};
 pub use spec::{
-    IPC_PARAMETERS, KEEP_GROUPS, SPEC_VERSION, complete_process, id_mappings, keeps_groups, process_from_spec,
+    IPC_PARAMETERS, KEEP_GROUPS, SPEC_VERSION, complete_process, exec_processors, id_mappings, keeps_groups,
+    process_from_spec,
 };
 pub use stage::{can_enclose, has_apparmor, has_selinux, is_preparing, mount_root, resume};
 pub use user::UserLookup;

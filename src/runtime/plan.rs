@@ -37,6 +37,9 @@ pub struct Plan {
     pub mounts: Vec<Mount>,
     /// Device nodes beside the six that every container has.
     pub devices: Vec<Device>,
+    /// Network devices of the caller that become the container's: their names now, and inside.
+    #[serde(default)]
+    pub network_devices: Vec<(String, String)>,
     /// Paths inside that show nothing.
     pub masked_paths: Vec<PathBuf>,
     /// Paths inside that cannot be written.
@@ -295,6 +298,9 @@ pub struct Process {
     pub create_cwd: bool,
     /// Whether the process runs on a terminal of the container.
     pub terminal: bool,
+    /// That terminal leaves line ends as the program writes them: nobody looks at it through another one.
+    #[serde(default)]
+    pub plain_line_ends: bool,
     /// Width and height of that terminal, if known.
     pub console_size: Option<(u16, u16)>,
     /// Who it runs as by name: found once the root file system is mounted
@@ -318,6 +324,9 @@ pub struct Process {
     pub no_new_privileges: bool,
     /// Score for the out-of-memory killer.
     pub oom_score_adjustment: Option<i32>,
+    /// On which processors it runs.
+    #[serde(default)]
+    pub processors: Processors,
     /// How the processor is shared, where the caller's way is not meant.
     pub scheduling: Option<Scheduling>,
     /// Priority at disks, likewise.
@@ -465,11 +474,47 @@ pub struct CgroupPlan {
     pub disabled: bool,
     /// Fail where none can be made, also without settings.
     pub required: bool,
+    /// Hand every controller to the container that can be had, for cgroups that it makes itself.
+    #[serde(default)]
+    pub all_controllers: bool,
     /// Controller files and what is written to them, such as `pids.max`.
     pub settings: Vec<(String, String)>,
     /// The same, but nobody asked for them: they hold where they can.
     pub optional: Vec<(String, String)>,
-    /// Whether the spec has rules for devices. In a user namespace no device node can be made,
-    /// so the rules hold without being enforced by the cgroup.
-    pub device_rules: bool,
+    /// Rules for devices, of which the last that fits holds. In a user namespace no device node can be made,
+    /// so they hold there without being enforced by the cgroup.
+    #[serde(default)]
+    pub devices: Vec<DeviceRule>,
+}
+
+/// The processors of a process.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Processors {
+    /// The caller's, as far as the cgroup has them.
+    #[default]
+    Callers,
+    /// All of its cgroup, also where the caller was bound to some.
+    All,
+    /// These: before it enters the container, where that is said, and inside.
+    Given {
+        /// Before.
+        first: Vec<u32>,
+        /// Inside; none: as before.
+        inside: Vec<u32>,
+    },
+}
+
+/// A rule for devices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRule {
+    /// Allow or forbid.
+    pub allow: bool,
+    /// Kind of device; both without it.
+    pub kind: Option<DeviceKind>,
+    /// Major number; every one without it.
+    pub major: Option<u32>,
+    /// Minor number; every one without it.
+    pub minor: Option<u32>,
+    /// Kinds of use: 1 makes nodes, 2 reads, 4 writes.
+    pub access: u8,
 }

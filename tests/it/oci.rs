@@ -1060,6 +1060,79 @@ fn namespaces_of_another_container_can_be_joined() {
     assert!(other.refused().contains("is not a net namespace"));
 }
 
+/// Runs a script as root of a network of its own.
+fn in_a_network(bundle: &Bundle, script: &str) -> Outcome {
+    use std::process::Command;
+    let rbox = bundle.env.command(["oci"]);
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--net", "sh", "-euc", script]).env_clear();
+    command.envs(rbox.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("RBOX", rbox.get_program());
+    command.env("BUNDLE", &bundle.dir);
+    crate::support::env::outcome(&mut command)
+}
+
+#[test]
+fn network_devices_move_into_the_container() {
+    let mut bundle = Bundle::new("oci-devices");
+    bundle.spec["linux"]["netDevices"] = json!({"rbv0": {"name": "data0"}, "rbv2": {}});
+    let namespaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "user");
+    for key in ["uidMappings", "gidMappings"] {
+        bundle.spec["linux"].as_object_mut().unwrap().remove(key);
+    }
+    bundle.shell("busybox ip -o addr show data0; busybox ip -o link show rbv2").write();
+    let make = "ip link add rbv0 type veth peer name rbv1; ip link add rbv2 type veth peer name rbv3
+        ip addr add 192.0.2.7/24 brd + dev rbv0; ip addr add 2001:db8::7/64 dev rbv0 nodad
+        ip addr add 169.254.3.3/16 scope link dev rbv0; ip link set rbv0 up; ip link set rbv1 up\n";
+    let run = "$RBOX oci run -b $BUNDLE c1";
+    // The kernel ends a network a moment after its last process.
+    let gone = "for n in $(seq 200); do ip -o link | grep -q rbv || break; sleep 0.05; done";
+    let outcome = in_a_network(&bundle, &format!("{make}{run}; {gone}; echo left:; ip -o link"));
+    assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:#?}");
+    let (inside, left) = outcome.stdout.split_once("left:").unwrap();
+    // Up, with its addresses, except for what meant only the old link.
+    assert!(inside.contains("192.0.2.7/24 brd 192.0.2.255") && inside.contains("2001:db8::7/64"), "{inside}");
+    assert!(!inside.contains("169.254.3.3"), "{inside}");
+    assert!(inside.contains(": rbv2@"), "{inside}");
+    assert!(inside.lines().last().unwrap().contains("UP"), "{inside}");
+    // What is only virtual ends with the container's network, and with it the other end.
+    assert!(!left.contains("rbv"), "{left}");
+
+    // A network that is joined gets them likewise.
+    let join = format!(
+        "{make}
+        unshare --net sleep 60 & other=$!
+        while [ $(readlink /proc/$other/ns/net) = $(readlink /proc/self/ns/net) ]; do sleep 0.05; done
+        sed -i \"s#{{\\\"type\\\":\\\"network\\\"}}#{{\\\"type\\\":\\\"network\\\",\\\"path\\\":\\\"/proc/$other/ns/net\\\"}}#\" $BUNDLE/config.json
+        {run}; ip -o link | grep -c rbv; kill $other"
+    );
+    let outcome = in_a_network(&bundle, &join);
+    assert!(outcome.code == 0 && outcome.stdout.contains("192.0.2.7/24"), "{outcome:#?}");
+    assert!(outcome.stdout.ends_with("\n2\n"), "the other ends stay: {outcome:#?}");
+
+    // What cannot be moved is an error, and nothing is left.
+    bundle.write();
+    let outcome = in_a_network(&bundle, &format!("ip link add rbv0 type veth peer name rbv1; {run}"));
+    assert!(outcome.code == 1 && outcome.stderr.contains("rbv2: no such device"), "{outcome:#?}");
+    bundle.spec["linux"]["netDevices"] = json!({"rbv0": {"name": "lo"}});
+    bundle.write();
+    let outcome = in_a_network(&bundle, &format!("{make}{run}"));
+    assert!(outcome.code == 1 && outcome.stderr.contains("rbv0: file exists"), "{outcome:#?}");
+    for (devices, why) in [
+        (json!({"a/b": {}}), "not a name of a network device"),
+        (json!({"a": {"name": "b%d"}}), "not a name of a network device"),
+        (json!({"a": {"name": "sixteen-letters-"}}), "not a name of a network device"),
+        (json!({"a": {"name": "c"}, "b": {"name": "c"}}), "two devices would be called `c`"),
+    ] {
+        bundle.spec["linux"]["netDevices"] = devices;
+        assert!(bundle.refused().contains(why), "{why}");
+    }
+    let namespaces = bundle.spec["linux"]["namespaces"].as_array_mut().unwrap();
+    namespaces.retain(|namespace| namespace["type"] != "network");
+    assert!(bundle.refused().contains("need a network namespace of the container's own"));
+}
+
 #[test]
 fn clocks_can_be_shifted() {
     let mut bundle = Bundle::new("oci-time");
@@ -1092,7 +1165,8 @@ fn a_terminal_is_the_containers_own() {
     bundle.shell("tty; stty size; ls /dev/pts; readlink /proc/self/fd/1; stat -c %t:%T /dev/console; exit 3");
     let outcome = bundle.run();
     assert_eq!(outcome.code, 3, "{outcome:#?}");
-    assert_eq!(outcome.stdout, "/dev/pts/0\r\n33 90\r\n0     ptmx\r\n/dev/pts/0\r\n88:0\r\n");
+    // What reads it is no terminal, so a line ends as in a file.
+    assert_eq!(outcome.stdout, "/dev/pts/0\n33 90\n0     ptmx\n/dev/pts/0\n88:0\n");
     // Without a devpts there is no terminal, and no other one is used instead.
     let mounts: Vec<_> = bundle.spec["mounts"]
         .as_array()

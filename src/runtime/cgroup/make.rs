@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::Mode;
 
-use super::{Cgroup, MOUNT, below_mount, is_version_2, own_cgroup};
+use super::{Cgroup, MOUNT, below_mount, devices, is_version_2, own_cgroup};
 use crate::kernel::{self, path::RootDir};
 use crate::runtime::error::{Error, NoController, Result};
 use crate::runtime::plan::{CgroupPlan, Plan};
@@ -32,6 +32,8 @@ pub(in crate::runtime) fn create(plan: &Plan) -> Result<Option<Cgroup>> {
     }
     match make(plan) {
         Ok(cgroup) => Ok(Some(cgroup)),
+        // A path that cannot be a container's is no matter of what can be had here.
+        Err(error @ Error::Invalid { .. }) if plan.cgroup.path.is_some() => Err(error),
         Err(_) if plan.cgroup.settings.is_empty() && !plan.cgroup.required => Ok(None),
         Err(error) => Err(error),
     }
@@ -64,17 +66,35 @@ fn may_make(path: &Path, plan: &CgroupPlan) -> Result<()> {
 fn make(plan: &Plan) -> Result<Cgroup> {
     let path = place(plan)?;
     hand_out(&path, &plan.cgroup)?;
-    // Never a cgroup that exists: its processes would be killed with the container.
-    rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755))
-        .map_err(|errno| kernel::Error::path("mkdir", &path, errno))?;
-    let cgroup = Cgroup::open(&path)?;
-    match apply(&cgroup, &plan.cgroup) {
+    if plan.cgroup.all_controllers {
+        hand_out_rest(&path);
+    }
+    let cgroup = match rustix::fs::mkdir(&path, Mode::from_raw_mode(0o755)) {
+        Ok(()) => Cgroup::open(&path)?,
+        Err(rustix::io::Errno::EXIST) => take_over(&path)?,
+        Err(errno) => return Err(kernel::Error::path("mkdir", &path, errno).into()),
+    };
+    match apply(&cgroup, &plan.cgroup).and_then(|()| devices::enforce(plan, &cgroup)) {
         Ok(()) => Ok(cgroup),
         Err(error) => {
             let _ = cgroup.remove();
             Err(error)
         }
     }
+}
+
+/// A cgroup that somebody has made for the container, or left behind: with processes in it, it is another's, and they
+/// would be killed with the container. In a frozen one nobody would ever see it start.
+fn take_over(path: &Path) -> Result<Cgroup> {
+    let refuse = |why: &str| Err(Error::invalid("linux.cgroupsPath", format!("{why}: {}", path.display())));
+    if fs::read_to_string(path.join("cgroup.events")).is_ok_and(|text| text.contains("populated 1")) {
+        return refuse("the container's cgroup is not empty");
+    }
+    let cgroup = Cgroup::open(path)?;
+    if cgroup.is_frozen()? {
+        return refuse("the container's cgroup is frozen");
+    }
+    Ok(cgroup)
 }
 
 /// The directory of the container's cgroup, whose parent exists then.
@@ -181,12 +201,18 @@ fn hand_out(path: &Path, plan: &CgroupPlan) -> Result<()> {
         let missing = controllers.iter().filter(|name| !handed.iter().any(|known| known == *name));
         missing.map(|name| format!("+{name}")).collect::<Vec<_>>().join(" ")
     };
-    if enable(parent, &missing(&wanted)).is_ok() {
+    let all = missing(&wanted);
+    if all.is_empty() || !is_occupied(parent) && enable(parent, &all).is_ok() {
         return Ok(());
     }
     // Without them it is as good as nothing only if something was asked for.
     let first = plan.settings.first().map(|(file, _)| file.as_str());
-    match enable(parent, &missing(&wanted[..needed])) {
+    let asked = missing(&wanted[..needed]);
+    if asked.is_empty() {
+        return Ok(());
+    }
+    let enabled = if is_occupied(parent) { Err(busy(parent)) } else { enable(parent, &asked) };
+    match enabled {
         Ok(()) => Ok(()),
         Err(Error::Kernel(error)) if error.errno() == Some(libc::EBUSY) => {
             empty(parent).map_err(|error| explain(error, first, parent))?;
@@ -196,6 +222,31 @@ fn hand_out(path: &Path, plan: &CgroupPlan) -> Result<()> {
             })
         }
         Err(error) => Err(explain(error, first, parent)),
+    }
+}
+
+/// Whether processes are in the way of controllers. Those that can count threads the kernel would take nonetheless: for
+/// threads, so that no process could be put below any more (EOPNOTSUPP). The root of the whole hierarchy, which has no
+/// type, is an exception.
+fn is_occupied(directory: &Path) -> bool {
+    directory.join("cgroup.type").exists()
+        && Cgroup::open(directory).and_then(|cgroup| cgroup.processes()).is_ok_and(|all| !all.is_empty())
+}
+
+fn busy(directory: &Path) -> Error {
+    kernel::Error::path("write", directory.join("cgroup.subtree_control"), rustix::io::Errno::BUSY).into()
+}
+
+/// Lets the parent of `path` hand out whatever else it has. Some cannot be had everywhere: that of the processor not
+/// beside real-time processes.
+fn hand_out_rest(path: &Path) {
+    let parent = path.parent().expect("it lies below the mount");
+    if is_occupied(parent) {
+        return;
+    }
+    let handed = words(parent, "cgroup.subtree_control");
+    for controller in words(parent, "cgroup.controllers").iter().filter(|name| !handed.contains(name)) {
+        let _ = enable(parent, &format!("+{controller}"));
     }
 }
 

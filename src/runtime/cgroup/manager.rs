@@ -51,6 +51,12 @@ pub struct Address {
 }
 
 impl Address {
+    /// The address of the machine's own manager, which serves the host's root alone.
+    #[must_use]
+    pub fn of_machine() -> Self {
+        Self { runtime: Some(PathBuf::from("/run")), bus: None }
+    }
+
     /// The address of the manager below which a cgroup lies, as its path says: `…/user@UID.service/…`.
     #[must_use]
     pub fn of_cgroup(path: &Path) -> Option<Self> {

@@ -7,11 +7,13 @@
 //!
 //! | file | owns |
 //! |---|---|
+//! | `devices` | which devices a container may use |
 //! | `make` | where a container's cgroup is, its controllers and limits |
 //! | `scope` | scopes: cgroups that systemd makes and removes |
 //! | `split` | the caller's cgroup in two halves, for services |
 //! | `manager`, `wire` | requests to systemd; D-Bus messages |
 
+mod devices;
 mod make;
 mod manager;
 mod scope;
@@ -31,10 +33,11 @@ use crate::kernel::process::Pid;
 
 use super::error::{Error, Result};
 
+pub(super) use devices::access as device_access;
 pub use make::{available, change, none, numbers};
 pub(super) use make::{create, path_for_other};
 pub use manager::Address;
-pub use scope::{Asked, SLICE, Scope, unit_of};
+pub use scope::{Asked, SLICE, SYSTEM_SLICE, Scope, unit_of};
 
 pub use super::spec::cgroup_settings as settings;
 pub use split::Split;
@@ -211,12 +214,62 @@ fn cgroup_path(process: &str) -> Result<PathBuf> {
     line.map(PathBuf::from).ok_or_else(|| Error::unsupported("a kernel without cgroup v2"))
 }
 
-/// The cgroup of a process, if it is another one than the caller's, and the caller may put processes there.
-pub(super) fn of_process(pid: Pid) -> Result<Option<OwnedFd>> {
+/// In which cgroup a further process of a container starts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ExecCgroup {
+    /// In that of the first process, wherever it has gone.
+    #[default]
+    OfFirst,
+    /// In the container's, which has this directory; in that of the first process where the container has handed out
+    /// controllers there, because then the kernel lets no process in.
+    Container(PathBuf),
+    /// In this one, and nowhere else.
+    Exactly(PathBuf),
+}
+
+impl ExecCgroup {
+    /// The cgroup `path` of a container whose own one has the directory `container`.
+    ///
+    /// # Errors
+    /// When the path leads out of the container's.
+    pub fn below(container: &Path, path: &str) -> Result<Self> {
+        let invalid = |why: &str| Err(Error::invalid("--cgroup", format!("`{}` {why}", path.escape_debug())));
+        let relative = path.trim_start_matches('/');
+        if relative.contains('\0')
+            || Path::new(relative).components().any(|part| part == Component::ParentDir)
+        {
+            return invalid("is not a sub cgroup path");
+        }
+        if relative.contains(':') && !container.join(relative).exists() {
+            return invalid("names controllers, and cgroup v2 has one path for all: give the path alone");
+        }
+        Ok(Self::Exactly(container.join(relative)))
+    }
+
+    /// Its path from the root of the hierarchy.
+    fn path(&self, first: Pid) -> Result<PathBuf> {
+        let from_root =
+            |directory: &Path| Path::new("/").join(directory.strip_prefix(MOUNT).unwrap_or(directory));
+        match self {
+            Self::Exactly(directory) => Ok(from_root(directory)),
+            Self::Container(directory) if takes_processes(directory) => Ok(from_root(directory)),
+            Self::Container(_) | Self::OfFirst => cgroup_path(&first.as_raw_nonzero().to_string()),
+        }
+    }
+}
+
+/// The rule of "no internal processes": who hands out controllers has no processes.
+fn takes_processes(directory: &Path) -> bool {
+    fs::read_to_string(directory.join("cgroup.subtree_control")).is_ok_and(|text| text.trim().is_empty())
+}
+
+/// Where a further process of the container of `first` is to start, if it is another cgroup than the caller's, and the
+/// caller may put processes there.
+pub(super) fn for_exec(first: Pid, choice: &ExecCgroup) -> Result<Option<OwnedFd>> {
     if !is_version_2() {
         return Ok(None);
     }
-    let theirs = cgroup_path(&pid.as_raw_nonzero().to_string())?;
+    let theirs = choice.path(first)?;
     if theirs == own_cgroup()? {
         return Ok(None);
     }
@@ -253,6 +306,18 @@ fn common_is_writable(theirs: &Path) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cgroups_of_an_exec_are_the_containers() {
+        let container = Path::new("/sys/fs/cgroup/x/container");
+        for (path, below) in [("/", ""), ("", ""), ("a", "a"), ("/a/b", "a/b"), ("./a", "./a")] {
+            let found = ExecCgroup::below(container, path).unwrap();
+            assert_eq!(found, ExecCgroup::Exactly(container.join(below)), "{path}");
+        }
+        for bad in ["..", "/..", "a/../../b", "a/..", "cpu:a", "a\0"] {
+            assert!(ExecCgroup::below(container, bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn paths_stay_in_the_hierarchy() {

@@ -21,6 +21,8 @@ use crate::runtime::error::{Error, Result};
 
 /// The slice in which podman puts containers of users.
 pub const SLICE: &str = "user.slice";
+/// The one in which other runtimes put containers of the host's root.
+pub const SYSTEM_SLICE: &str = "system.slice";
 
 const SUPERVISOR: &str = "supervisor";
 const CONTAINER: &str = "container";
@@ -54,12 +56,13 @@ impl Scope {
         Ok(Asked { request, address: address.clone(), name, slice, description })
     }
 
-    /// The same for the cgroup path of a spec, in systemd's form `SLICE:PREFIX:NAME`.
+    /// The same for the cgroup path of a spec, in systemd's form `SLICE:PREFIX:NAME`; `usual` is the slice
+    /// where it names none.
     ///
     /// # Errors
     /// Also when it has another form.
-    pub fn ask_by_path(address: &Address, path: Option<&Path>, id: &str) -> Result<Asked> {
-        let Some(path) = path else { return Self::ask(address, &format!("rbox-{id}"), SLICE, id) };
+    pub fn ask_by_path(address: &Address, path: Option<&Path>, usual: &str, id: &str) -> Result<Asked> {
+        let Some(path) = path else { return Self::ask(address, &format!("rbox-{id}"), usual, id) };
         let text = path.to_string_lossy();
         let parts: Vec<&str> = text.split(':').collect();
         let [slice, prefix, name] = parts[..] else {
@@ -68,7 +71,7 @@ impl Scope {
             return Err(Error::invalid("linux.cgroupsPath", why));
         };
         let name = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}-{name}") };
-        Self::ask(address, &name, if slice.is_empty() { SLICE } else { slice }, id)
+        Self::ask(address, &name, if slice.is_empty() { usual } else { slice }, id)
     }
 
     /// Where the container goes: from the root of the hierarchy.

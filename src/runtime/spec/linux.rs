@@ -17,7 +17,6 @@ use super::{inner_path, no_nul};
 pub(super) fn refuse_unsupported(linux: &Linux) -> Result<()> {
     let table = [
         ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.netDevices", linux.net_devices().as_ref().is_some_and(|devices| !devices.is_empty())),
         ("linux.mountLabel", linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())),
     ];
     match table.into_iter().find(|(_, asked)| *asked) {
@@ -76,6 +75,43 @@ fn membership(linux: &Linux, kind: LinuxNamespaceType) -> Result<Membership> {
         Some(_) => Err(Error::invalid("linux.namespaces", format!("`{kind}` occurs twice"))),
         None => Ok(membership),
     }
+}
+
+/// Network devices to move, by name: the order in which a map is read says nothing.
+pub(super) fn network_devices(linux: &Linux, namespaces: &Namespaces) -> Result<Vec<(String, String)>> {
+    const WHAT: &str = "linux.netDevices";
+    let Some(spec) = linux.net_devices().as_ref().filter(|devices| !devices.is_empty()) else {
+        return Ok(Vec::new());
+    };
+    if namespaces.network == Membership::Host {
+        return Err(Error::invalid(WHAT, "they need a network namespace of the container's own"));
+    }
+    let mut devices: Vec<(String, String)> = spec
+        .iter()
+        .map(|(name, device)| {
+            let inside = device.name().as_ref().filter(|name| !name.is_empty()).unwrap_or(name);
+            (name.clone(), inside.clone())
+        })
+        .collect();
+    devices.sort();
+    if let Some(name) = devices.iter().flat_map(|(name, inside)| [name, inside]).find(|name| !is_device(name))
+    {
+        let why = format!("`{}` is not a name of a network device", name.escape_debug());
+        return Err(Error::invalid(WHAT, why));
+    }
+    let mut inside: Vec<&str> = devices.iter().map(|(_, inside)| inside.as_str()).collect();
+    inside.sort_unstable();
+    if let Some(pair) = inside.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(Error::invalid(WHAT, format!("two devices would be called `{}`", pair[0])));
+    }
+    Ok(devices)
+}
+
+/// The kernel's rule for names of network devices. A `%` would have it make up a number.
+fn is_device(name: &str) -> bool {
+    !matches!(name, "" | "." | "..")
+        && name.len() < 16
+        && !name.bytes().any(|byte| byte == 0 || byte.is_ascii_whitespace() || b"/:%".contains(&byte))
 }
 
 /// The kernel takes at most 340 lines, wants them disjoint, and ids below 2^32 - 1.

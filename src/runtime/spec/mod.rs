@@ -14,6 +14,7 @@ mod schedule;
 mod sysctl;
 
 pub use linux::id_mappings;
+pub use process::exec_processors;
 pub use resources::settings as cgroup_settings;
 pub use sysctl::IPC_PARAMETERS;
 
@@ -77,13 +78,14 @@ impl Plan {
             domain_name: host_name("domainname", &domain, own_uts)?,
             mounts: mounts::mounts(spec.mounts().as_deref().unwrap_or_default(), bundle)?,
             devices: linux::devices(linux)?,
+            network_devices: linux::network_devices(linux, &namespaces)?,
             masked_paths: inner_paths("maskedPaths", linux.masked_paths())?,
             read_only_paths: inner_paths("readonlyPaths", linux.readonly_paths())?,
             sysctls,
             files: super::files::RootFiles::default(),
             process,
             hooks: spec.hooks().as_ref().map(hooks::hooks).transpose()?.unwrap_or_default(),
-            cgroup: resources::cgroup(linux)?,
+            cgroup: resources::cgroup_plan(linux)?,
             new_keyring: true,
             init: false,
             identity: Identity {

@@ -8,8 +8,9 @@ use oci_spec::runtime::{Capability as SpecCapability, LinuxCapabilities, Process
 use crate::kernel::cap::{Capability, CapabilitySet};
 use crate::kernel::rlimit::Resource;
 
+use super::super::cgroup::numbers;
 use super::super::error::{Error, Result};
-use super::super::plan::{Capabilities, Process};
+use super::super::plan::{Capabilities, Process, Processors};
 use super::{inner_path, no_nul, schedule};
 
 pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
@@ -31,6 +32,7 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
         create_cwd: true,
         lookup: None,
         terminal: spec.terminal().unwrap_or(false),
+        plain_line_ends: false,
         console_size: spec.console_size().and_then(console_size),
         uid: id("process.user.uid", user.uid())?,
         gid: id("process.user.gid", user.gid())?,
@@ -48,6 +50,7 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
         apparmor_profile: apparmor_profile(spec)?,
         enclosure: None,
         oom_score_adjustment: spec.oom_score_adj(),
+        processors: Processors::Callers,
         scheduling: spec.scheduler().as_ref().map(schedule::scheduling).transpose()?,
         io_priority: spec.io_priority().as_ref().map(schedule::io_priority).transpose()?,
         seccomp: None,
@@ -56,11 +59,26 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
     })
 }
 
+/// The processors of a further process in a container: those of its spec, or all that the container has.
+///
+/// # Errors
+/// When a list is none.
+pub fn exec_processors(spec: &SpecProcess) -> Result<Processors> {
+    let Some(affinity) = spec.exec_cpu_affinity() else { return Ok(Processors::All) };
+    let list = |text: &Option<String>| {
+        let text = text.as_deref().unwrap_or_default();
+        numbers(text).ok_or_else(|| {
+            let why = format!("`{}` is not a list of processors", text.escape_debug());
+            Error::invalid("process.execCPUAffinity", why)
+        })
+    };
+    Ok(Processors::Given { first: list(affinity.initial())?, inside: list(affinity.cpu_affinity_final())? })
+}
+
 fn refuse_unsupported(spec: &SpecProcess) -> Result<()> {
     let asked = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
     let table = [
         ("process.selinuxLabel", asked(spec.selinux_label())),
-        ("process.execCPUAffinity", spec.exec_cpu_affinity().is_some()),
         ("process.commandLine", spec.command_line().is_some()),
     ];
     match table.into_iter().find(|(_, asked)| *asked) {

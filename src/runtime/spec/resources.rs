@@ -1,15 +1,19 @@
 //! `linux.resources` as the files of cgroup v2.
 
-use oci_spec::runtime::{Linux, LinuxBlockIo, LinuxCpu, LinuxMemory, LinuxResources, LinuxThrottleDevice};
+use oci_spec::runtime::{
+    Linux, LinuxBlockIo, LinuxCpu, LinuxDeviceCgroup, LinuxDeviceType, LinuxMemory, LinuxResources,
+    LinuxThrottleDevice,
+};
 
+use super::super::cgroup;
 use super::super::error::{Error, Result};
-use super::super::plan::CgroupPlan;
+use super::super::plan::{CgroupPlan, DeviceKind, DeviceRule};
 use super::no_nul;
 
 /// Files and what is written to them, in order.
 type Settings = Vec<(String, String)>;
 
-pub(super) fn cgroup(linux: &Linux) -> Result<CgroupPlan> {
+pub(super) fn cgroup_plan(linux: &Linux) -> Result<CgroupPlan> {
     let path = linux.cgroups_path().clone().filter(|path| !path.as_os_str().is_empty());
     if let Some(path) = &path {
         no_nul("linux.cgroupsPath", path)?;
@@ -22,11 +26,40 @@ pub(super) fn cgroup(linux: &Linux) -> Result<CgroupPlan> {
         path,
         disabled: false,
         required: false,
+        all_controllers: false,
         settings,
         optional,
-        device_rules: resources
-            .and_then(|resources| resources.devices().as_ref())
-            .is_some_and(|rules| !rules.is_empty()),
+        devices: resources
+            .and_then(|resources| resources.devices().as_deref())
+            .unwrap_or_default()
+            .iter()
+            .map(device_rule)
+            .collect::<Result<_>>()?,
+    })
+}
+
+/// A number that is missing or negative stands for all.
+fn device_rule(rule: &LinuxDeviceCgroup) -> Result<DeviceRule> {
+    let number = |number: Option<i64>| match number {
+        None | Some(..0) => Ok(None),
+        Some(number) => i32::try_from(number).map(|number| Some(number as u32)).map_err(|_| {
+            Error::invalid("linux.resources.devices", format!("{number} is not a device number"))
+        }),
+    };
+    let kind = match rule.typ() {
+        None | Some(LinuxDeviceType::A) => None,
+        Some(LinuxDeviceType::B) => Some(DeviceKind::Block),
+        Some(LinuxDeviceType::C | LinuxDeviceType::U) => Some(DeviceKind::Character),
+        Some(LinuxDeviceType::P) => {
+            return Err(Error::invalid("linux.resources.devices", "`p` is not a kind of device"));
+        }
+    };
+    Ok(DeviceRule {
+        allow: rule.allow(),
+        kind,
+        major: number(rule.major())?,
+        minor: number(rule.minor())?,
+        access: cgroup::device_access(rule.access().as_deref().unwrap_or("rwm"))?,
     })
 }
 
@@ -68,7 +101,10 @@ pub fn settings(resources: &LinuxResources) -> Result<Settings> {
             let why = format!("`{}` is not a controller file", file.escape_debug());
             return Err(Error::invalid("linux.resources.unified", why));
         }
-        set(file, value.clone());
+        // The kernel takes one device or line a write.
+        for line in value.trim_end_matches('\n').split('\n') {
+            set(file, line.to_owned());
+        }
     }
     Ok(settings)
 }
@@ -195,7 +231,7 @@ mod tests {
     fn limits_become_files() {
         let resources: LinuxResources = serde_json::from_str(
             r#"{"memory":{"limit":1048576,"swap":2097152},"pids":{"limit":-1},
-                "cpu":{"quota":50000,"period":100000,"cpus":"0-1"},"unified":{"memory.high":"1"}}"#,
+                "cpu":{"quota":50000,"period":100000,"cpus":"0-1"},"unified":{"memory.high":"1\n"}}"#,
         )
         .unwrap();
         let expected = [
@@ -208,6 +244,13 @@ mod tests {
         ];
         let found = settings(&resources).unwrap();
         assert_eq!(found, expected.map(|(file, value)| (file.to_owned(), value.to_owned())));
+        let lines: LinuxResources =
+            serde_json::from_str(r#"{"unified":{"io.max":"7:0 riops=3\n7:1 wiops=4\n"}}"#).unwrap();
+        let expected = [("io.max", "7:0 riops=3"), ("io.max", "7:1 wiops=4")];
+        assert_eq!(
+            settings(&lines).unwrap(),
+            expected.map(|(file, line)| (file.to_owned(), line.to_owned()))
+        );
         let traversal: LinuxResources =
             serde_json::from_str(r#"{"unified":{"../../cgroup.procs":"1"}}"#).unwrap();
         assert!(settings(&traversal).is_err());

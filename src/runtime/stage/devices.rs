@@ -36,8 +36,21 @@ impl Stage<'_> {
             mount.destination == Path::new("/dev") && matches!(mount.source, MountSource::Bind { .. })
         };
         if !plan.mounts.iter().any(is_host_dev) {
+            // Nodes of the container's own where they can be made and go away with it: by the host's a container
+            // that shares the ids of the host could change the owner and mode of those.
+            let own = !self.in_new_user_namespace()
+                && plan.mounts.iter().any(|mount| {
+                    mount.destination == Path::new("/dev")
+                        && matches!(mount.source, MountSource::FileSystem { .. })
+                });
             for (name, major, minor) in DEFAULT {
-                self.bind_device(&Path::new("/dev").join(name), FileType::CharacterDevice, major, minor)?;
+                let path = Path::new("/dev").join(name);
+                if own {
+                    let kind = DeviceKind::Character;
+                    self.make_device(&Device { path, kind, major, minor, mode: None, uid: None, gid: None })?;
+                } else {
+                    self.bind_device(&path, FileType::CharacterDevice, major, minor)?;
+                }
             }
             self.make_links()?;
             if matches!(self.streams, Streams::Terminal { .. }) {

@@ -10,6 +10,7 @@ use crate::kernel::path::{RootDir, set_owner_fd};
 use crate::kernel::{self, cred, numa, prctl, rlimit, schedule};
 
 use super::super::error::{Error, Result};
+use super::super::plan::Processors;
 use super::super::user;
 use super::Stage;
 use super::mounts::tree_root;
@@ -51,6 +52,13 @@ impl Stage<'_> {
     pub(super) fn set_limits(&self) -> Result<()> {
         for (resource, soft, hard) in &self.process.limits {
             rlimit::set(*resource, *soft, *hard)?;
+        }
+        match &self.process.processors {
+            Processors::Callers => {}
+            // What a filter around all of rbox forbids is left as it is.
+            Processors::All => drop(schedule::set_processors(&[])),
+            Processors::Given { inside, .. } if inside.is_empty() => {}
+            Processors::Given { inside, .. } => schedule::set_processors(inside)?,
         }
         if let Some(scheduling) = &self.process.scheduling {
             schedule::set(scheduling)?;

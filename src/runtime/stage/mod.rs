@@ -36,6 +36,7 @@ use crate::kernel::process::exit_now;
 
 use super::error::Result;
 use super::launch::{Passed, Streams};
+use super::network_devices::NetworkDevices;
 use super::plan::{Plan, Process, UserNamespace};
 use super::protocol::{self, Command, Kind};
 use super::steps::{self, Step};
@@ -83,6 +84,8 @@ pub(super) struct Stage<'a> {
     protection: Protection,
     /// What the parent has prepared.
     trees: Trees,
+    /// Network devices that the parent has moved, if not into a namespace that is joined.
+    devices: NetworkDevices,
     /// The host's /proc, where the program gets a label.
     procfs: Option<OwnedFd>,
     /// The root file system, once it is mounted.
@@ -113,6 +116,7 @@ pub(super) struct Setup<'a> {
     pub(super) maps: Option<IdMaps>,
     pub(super) protection: Protection,
     pub(super) trees: Trees,
+    pub(super) devices: NetworkDevices,
     /// See [`label_files`].
     pub(super) procfs: Option<OwnedFd>,
     /// The process whose cgroup namespace the child joins first of all. Not before the clone: from inside of it, a
@@ -143,6 +147,7 @@ impl<'a> Stage<'a> {
             maps: setup.maps,
             protection: setup.protection,
             trees: setup.trees,
+            devices: setup.devices,
             procfs: setup.procfs,
             root: None,
             files: None,

@@ -64,6 +64,7 @@ impl Stage<'_> {
     pub(super) fn loopback_up(&self) -> Result<()> {
         if self.plan().namespaces.network == Membership::New {
             interface::bring_loopback_up()?;
+            self.devices.restore()?;
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ use crate::kernel::{self, prctl};
 
 use super::super::error::{Error, Result};
 use super::super::launch::Streams;
+use super::super::network_devices::NetworkDevices;
 use super::super::plan::{Plan, Process};
 use super::super::steps::Step;
 use super::rootfs::c_bytes;
@@ -123,6 +124,7 @@ struct Luggage {
     terminal_size: Option<(u16, u16)>,
     extra: Vec<RawFd>,
     trees: Vec<(Place, RawFd)>,
+    devices: NetworkDevices,
     procfs: Option<RawFd>,
     maps: Option<IdMaps>,
     outer_pid: u32,
@@ -163,6 +165,7 @@ impl Stage<'_> {
             },
             extra: self.kept.clone(),
             trees: self.trees.pack(pass)?,
+            devices: self.devices.clone(),
             procfs: self.procfs.as_ref().map(pass).transpose()?,
             maps: self.maps.clone(),
             outer_pid: self.outer_pid,
@@ -245,6 +248,7 @@ fn run(luggage: Luggage) -> ! {
         maps: luggage.maps,
         protection: Protection::Unneeded,
         trees: Trees::unpack(luggage.trees, adopt),
+        devices: luggage.devices,
         procfs: luggage.procfs.map(adopt),
         cgroup_namespace: None,
     });

@@ -36,6 +36,9 @@ impl Stage<'_> {
         if let Some((columns, rows)) = size {
             tty::set_window_size(&slave, WindowSize { columns, rows })?;
         }
+        if self.process.plain_line_ends {
+            tty::keep_line_ends(&slave)?;
+        }
         // Its user may open it again by name. The group stays tty.
         let uid = rustix::fs::Uid::from_raw(self.process.uid);
         rustix::fs::fchown(&slave, Some(uid), None).map_err(fail("fchown"))?;

@@ -59,16 +59,19 @@ pub(super) fn read_part<T: DeserializeOwned>(
 }
 
 /// Once more without the capabilities that rbox does not know, if there are any: the specification lets a container
-/// have fewer than it asks for, with a warning. `None` when that was not what is wrong.
+/// have fewer than it asks for, with a warning. And with root as the user where none is named. `None` when that was not what is wrong.
 fn reread<T: DeserializeOwned>(
     context: &mut Context,
     bytes: &[u8],
     process: impl FnOnce(&mut Value) -> Option<&mut Value>,
 ) -> Option<(T, Vec<u8>)> {
     let mut document: Value = serde_json::from_slice(bytes).ok()?;
-    let sets = process(&mut document)?.get_mut("capabilities")?.as_object_mut()?;
+    let process = process(&mut document)?.as_object_mut()?;
+    // Required by the specification, and by no other runtime.
+    process.entry("user").or_insert_with(|| serde_json::json!({"uid": 0, "gid": 0}));
     let mut unknown = BTreeSet::new();
-    for set in sets.values_mut().filter_map(Value::as_array_mut) {
+    let sets = process.get_mut("capabilities").and_then(Value::as_object_mut);
+    for set in sets.into_iter().flat_map(|sets| sets.values_mut()).filter_map(Value::as_array_mut) {
         set.retain(|name| {
             let known = serde_json::from_value::<Capability>(name.clone()).is_ok();
             if let (false, Some(name)) = (known, name.as_str()) {

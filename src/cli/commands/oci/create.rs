@@ -14,11 +14,12 @@ use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::config::Env;
 use crate::container::create::cgroup::address;
+use crate::kernel::ns;
 use crate::kernel::process::{Pid, adopt_descriptor};
 use crate::kernel::socket;
-use crate::runtime::cgroup::Scope;
+use crate::runtime::cgroup::{Address, SLICE, SYSTEM_SLICE, Scope};
 use crate::runtime::instance::{Record, Reservation};
-use crate::runtime::plan::UserNamespace;
+use crate::runtime::plan::{Processors, UserNamespace};
 use crate::runtime::{self, Io, NoHost, Passed, Plan, Streams};
 use crate::userns;
 
@@ -153,6 +154,10 @@ fn prepare(context: &mut Context, args: &BundleArgs, cgroups: Cgroups) -> Result
     }
     plan.identity.id.clone_from(&args.id);
     plan.new_keyring = !args.no_new_keyring;
+    // Engines and what runs in the container find what runc and crun give them.
+    plan.cgroup.all_controllers = true;
+    plan.process.processors = Processors::All;
+    plan.process.plain_line_ends = relay::is_plain(args.console_socket.is_some());
     if cgroups == Cgroups::None {
         if !plan.cgroup.settings.is_empty() {
             return Err(CommandError::new("resource limits need a cgroup, but --cgroup-manager is disabled"));
@@ -161,8 +166,15 @@ fn prepare(context: &mut Context, args: &BundleArgs, cgroups: Cgroups) -> Result
     }
     let activation = bundle::activation(&mut plan.process)?;
     let io = io(&plan, args.preserve_fds.saturating_add(activation))?;
+    let of_host = geteuid().is_root() && ns::in_first_user_namespace();
+    if cgroups == Cgroups::Own && of_host && plan.cgroup.path.is_none() {
+        // Nobody's processes are in the way there, and it is where runc and crun put it.
+        plan.cgroup.path = Some(Path::new("/").join(&args.id));
+    }
     if cgroups == Cgroups::Systemd && !plan.cgroup.disabled {
-        let scope = Scope::ask_by_path(&address(&Env::capture()), plan.cgroup.path.as_deref(), &args.id)?;
+        let (address, slice) =
+            if of_host { (Address::of_machine(), SYSTEM_SLICE) } else { (address(&Env::capture()), SLICE) };
+        let scope = Scope::ask_by_path(&address, plan.cgroup.path.as_deref(), slice, &args.id)?;
         plan.cgroup.path = Some(scope.wait()?.container());
         plan.cgroup.required = true;
     }

@@ -13,8 +13,8 @@ use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::values::go_bool;
 use crate::kernel::process::Pid;
-use crate::runtime::instance::Error;
-use crate::runtime::{self, ExecPlan, Io, Streams, UserLookup};
+use crate::runtime::instance::{Error, Status};
+use crate::runtime::{self, ExecCgroup, ExecPlan, Io, Streams, UserLookup};
 
 /// Arguments of `exec`.
 #[derive(Debug, clap::Args)]
@@ -58,9 +58,12 @@ pub(super) struct ExecArgs {
     /// SELinux label to run under, in place of the container's
     #[arg(long, value_name = "LABEL")]
     process_label: Option<String>,
-    /// cgroup below the container's
-    #[arg(long, value_name = "PATH", hide = true)]
+    /// Start in this cgroup below the container's, which must exist; / is the container's own
+    #[arg(long, value_name = "PATH")]
     cgroup: Option<String>,
+    /// Enter also a paused container, and wait until it is resumed
+    #[arg(long)]
+    ignore_paused: bool,
     /// Id of the container
     id: String,
     /// The command
@@ -69,15 +72,20 @@ pub(super) struct ExecArgs {
 }
 
 pub(super) fn exec(context: &mut Context, args: &ExecArgs) -> Result<ExitStatus> {
-    if args.cgroup.is_some() {
-        return Err(CommandError::new("not supported yet: exec --cgroup"));
-    }
     let instances = context.instances()?;
     let record = instances.load(&args.id)?;
     let target = record.open()?.ok_or_else(|| Error::Stopped { id: args.id.clone() })?;
+    if !args.ignore_paused && instances.status(&record)? == Status::Paused {
+        let what = format!(
+            "cannot exec in a paused container (`{}`): resume it, or wait by --ignore-paused",
+            args.id
+        );
+        return Err(CommandError::new(what));
+    }
     let spec = instances.spec(&args.id)?;
     let mut process = process(context, args, spec.process().clone())?;
     runtime::complete_process(&mut process, &spec)?;
+    process.plain_line_ends = relay::is_plain(args.console_socket.is_some());
     let streams = if process.terminal {
         Streams::Terminal { size: process.console_size.or_else(relay::terminal_size) }
     } else {
@@ -87,11 +95,17 @@ pub(super) fn exec(context: &mut Context, args: &ExecArgs) -> Result<ExitStatus>
         return Err(CommandError::new("a terminal needs --console-socket with --detach"));
     }
     let target_pid = Pid::from_raw(record.pid).ok_or_else(|| Error::Stopped { id: args.id.clone() })?;
+    let cgroup = match (&args.cgroup, &record.cgroup) {
+        (Some(path), Some(container)) => ExecCgroup::below(container, path)?,
+        (Some(_), None) => return Err(Error::NoCgroup { id: args.id.clone() }.into()),
+        (None, Some(container)) => ExecCgroup::Container(container.clone()),
+        (None, None) => ExecCgroup::OfFirst,
+    };
     let io = Io { streams, extra: preserved(args.preserve_fds)? };
     context.ui.flush()?;
     let relay = Relay::begin()?;
     let running = runtime::exec(
-        &ExecPlan { target, target_pid, process, identity: record.identity(), restored: false },
+        &ExecPlan { target, target_pid, process, identity: record.identity(), cgroup, restored: false },
         io,
     )?;
     if let (Some(path), Some(master)) = (&args.console_socket, &running.terminal) {
@@ -144,6 +158,7 @@ fn process(
     add_capabilities(&mut spec, &args.cap)?;
     let mut process = runtime::process_from_spec(&spec)?;
     process.create_cwd = false;
+    process.processors = runtime::exec_processors(&spec)?;
     if let Some(user) = &args.user {
         process.lookup = Some(UserLookup { user: user.clone(), ..UserLookup::default() });
     }

@@ -137,7 +137,7 @@ pub(super) fn features(context: &mut Context, _args: &FeaturesArgs) -> Result<Ex
             "selinux": {"enabled": false},
             "intelRdt": {"enabled": false},
             "mountExtensions": {"idmap": {"enabled": false}},
-            "netDevices": {"enabled": false},
+            "netDevices": {"enabled": true},
         },
         "annotations": {"org.rbox.version": env!("CARGO_PKG_VERSION")},
     });

@@ -131,6 +131,12 @@ fn write_input(master: BorrowedFd<'_>, pending: &mut VecDeque<u8>) {
     }
 }
 
+/// Whether what a terminal of the container says is passed on to something that is none. Who takes the terminal by a
+/// socket decides that alone.
+pub(super) fn is_plain(has_socket: bool) -> bool {
+    !has_socket && !tty::is_terminal(rustix::stdio::stdin())
+}
+
 /// The size of the caller's terminal.
 pub(super) fn terminal_size() -> Option<(u16, u16)> {
     let size = tty::window_size(rustix::stdio::stdin()).ok()?;
