@@ -40,6 +40,7 @@ test-packages: build ## make every package and look at it: lintian, rpm, the arc
 test-vm: build ## the cases of tests/vm on booted Debians with systemd and cgroup v2 (emulated, cached)
 	tests/setup vm
 	tests/vm/run $$(packaging/build-deb $(RELEASE))
+	tests/vm/run -s trixie -l selinux $(RELEASE)
 	tests/vm/run -s trixie $(RELEASE) $(patsubst %,tests/vm/cases/%,10_machine 20_containers 30_limits 33_strict)
 
 test-power: build ## cut the power of that machine three times; all cuts: tests/vm/power/run (half an hour)

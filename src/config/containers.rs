@@ -145,6 +145,8 @@ table! {
         keyring: bool = true,
         /// Whether SELinux labels are used.
         label: bool = true,
+        /// Whether containers have the SELinux user and role of their caller.
+        label_users: bool = false,
         /// Default of `--log-driver`.
         log_driver: String = "k8s-file".to_owned(),
         /// Directory of log files.

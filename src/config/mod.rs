@@ -1,9 +1,9 @@
 //! What the user and the administrator decided before rbox started.
 //!
 //! Owns the environment ([`Env`], read once), the XDG directories ([`Paths`]),
-//! containers.conf ([`Config`]), the sub-id files ([`subid`]), specifications of devices ([`cdi`]) and the time
-//! zone ([`zone`]). It reads these files
-//! and nothing else, prints nothing, and costs a few failed `open` calls when they are absent.
+//! containers.conf ([`Config`]), the sub-id files ([`subid`]), specifications of devices ([`cdi`]), the contexts
+//! that SELinux has for containers ([`selinux`]) and the time zone ([`zone`]). It reads these files and nothing
+//! else, prints nothing, and costs a few failed `open` calls when they are absent.
 
 pub mod cdi;
 pub mod containers;
@@ -11,6 +11,7 @@ pub mod env;
 pub mod error;
 mod load;
 pub mod paths;
+pub mod selinux;
 pub mod storage;
 pub mod subid;
 pub mod zone;

@@ -48,6 +48,15 @@ pub struct ExecRequest {
 #[derive(Deserialize)]
 struct SpecPart {
     process: oci_spec::runtime::Process,
+    #[serde(default)]
+    linux: LinuxPart,
+}
+
+/// What a further process takes over from the section `linux` of `spec.json`.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct LinuxPart {
+    mount_label: Option<String>,
 }
 
 /// The part of `request.json` that a further process takes over.
@@ -91,10 +100,18 @@ impl Containers {
         let runs = |status| matches!(status, Status::Running | Status::Stopping);
         let refusal = "can only create exec sessions on running containers";
         let (target_pid, target, restored) = self.first_process(record, runs, refusal)?;
-        let process = self.exec_process(record, request)?;
+        let (process, mount_label) = self.exec_process(record, request)?;
         let identity =
             Identity { id: record.id.to_string(), bundle: self.dir(&record.id), ..Identity::default() };
-        Ok(ExecPlan { target, target_pid, process, identity, cgroup: ExecCgroup::OfFirst, restored })
+        Ok(ExecPlan {
+            target,
+            target_pid,
+            process,
+            mount_label,
+            identity,
+            cgroup: ExecCgroup::OfFirst,
+            restored,
+        })
     }
 
     /// The first process of a container in a state that `may` allows, and whether that comes from a checkpoint. It has
@@ -126,8 +143,8 @@ impl Containers {
         }
     }
 
-    /// The process: that of the container, with what the request changes.
-    fn exec_process(&self, record: &Record, request: ExecRequest) -> Result<Process> {
+    /// The process, that of the container with what the request changes, and the label of its files.
+    fn exec_process(&self, record: &Record, request: ExecRequest) -> Result<(Process, Option<String>)> {
         let dir = self.dir(&record.id);
         let missing = |name: &str| self.missing(&record.id, name);
         let spec: SpecPart = read_json(&dir.join("spec.json"), 1)?.ok_or_else(|| missing("spec.json"))?;
@@ -166,7 +183,7 @@ impl Containers {
         process.enclosure = enclosed.then(|| enclosure(record));
         process.seccomp =
             if request.privileged { None } else { created.extras.filter(capabilities.bounding)? };
-        Ok(process)
+        Ok((process, spec.linux.mount_label))
     }
 
     /// Notes that `pid` runs in a container, if there is room for that.

@@ -9,6 +9,7 @@ mod cgroup;
 mod kernel;
 mod landlock;
 mod network;
+mod selinux;
 mod session;
 mod store;
 mod subids;
@@ -107,6 +108,8 @@ pub mod id {
     pub const CDI: &str = "cdi";
     /// What keeps strict containers from what lies outside of their root.
     pub const LANDLOCK: &str = "landlock";
+    /// Labels of containers, where the host has SELinux.
+    pub const SELINUX: &str = "selinux";
     /// The configuration files.
     pub const CONFIG: &str = "config";
     /// Whether containers can be written to disk.
@@ -126,6 +129,7 @@ pub fn examine(engine: &Engine) -> Vec<Finding> {
     findings.push(cgroup::check(engine));
     findings.push(session::linger(engine));
     findings.push(landlock::check());
+    findings.extend(selinux::check());
     findings.push(cdi::check(engine));
     findings.push(checkpoint(engine));
     findings

@@ -32,9 +32,11 @@ pub mod schedule;
 #[cfg(test)]
 pub(crate) mod scratch;
 pub mod seccomp;
+pub mod selinux;
 pub mod signal;
 pub mod socket;
 pub mod tty;
+pub mod walk;
 pub mod watch;
 pub mod xattr;
 

@@ -49,6 +49,14 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
+    /// The program cannot get the label.
+    #[error("cannot run under the SELinux label {label:?}")]
+    SelinuxLabel {
+        /// As asked for.
+        label: String,
+        /// Why not: EINVAL for one that the policy does not know.
+        source: io::Error,
+    },
     /// A user has no entry in the container's /etc/passwd, or the text is no user.
     #[error("unable to find user {user}: no matching entries in passwd file")]
     UnknownUser {
@@ -197,6 +205,7 @@ impl Error {
             }
             Self::IdRange { .. } | Self::UnmappedId { .. } => ErrorKind::InvalidInput,
             Self::ProgramNotExecutable { .. } => ErrorKind::Denied,
+            Self::SelinuxLabel { source, .. } => kind_of(source),
             Self::Step { source, .. } => kind_of(source),
             Self::Kernel(error) => kind_of(error.io()),
             Self::ChildDied { .. }
@@ -221,6 +230,7 @@ impl Error {
             Self::Foreign { what, .. } if what.contains("No such file or directory") => 127,
             Self::Foreign { .. } => 126,
             Self::ProgramNotExecutable { .. }
+            | Self::SelinuxLabel { .. }
             | Self::UnknownUser { .. }
             | Self::UnknownGroup { .. }
             | Self::IdRange { .. }

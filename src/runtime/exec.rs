@@ -19,10 +19,11 @@ use super::agent::Connection;
 use super::cgroup::{self, ExecCgroup};
 use super::created::Running;
 use super::error::{Error, Result};
-use super::launch::{self, Io};
+use super::launch;
 use super::network_devices::NetworkDevices;
 use super::plan::{Identity, Process, Processors};
 use super::stage::{self, Protection, Setup, StartSignal, Trees};
+use super::streams::{self, Io};
 
 /// How long the kernel may take from the moment that a process loses its namespaces to the one in which its end is told.
 const LONGEST_END: Duration = Duration::from_millis(100);
@@ -36,6 +37,8 @@ pub struct ExecPlan {
     pub target_pid: Pid,
     /// What to run.
     pub process: Process,
+    /// The SELinux label of pipes that are made for it.
+    pub mount_label: Option<String>,
     /// What the agent is told about the container, if the process has one.
     pub identity: Identity,
     /// In which cgroup the process starts.
@@ -64,7 +67,7 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
     let kinds = foreign_namespaces(plan.target_pid)?;
     let maps = maps_of(plan.target_pid)?;
     let needed = stage::is_needed(Some(&maps));
-    launch::open_streams(&io.streams, Some(&maps));
+    streams::open(&io.streams, Some(&maps), plan.mount_label.as_deref());
     let cgroup = cgroup::for_exec(plan.target_pid, &plan.cgroup)?;
     let agent = Connection::open(plan.process.agent())?;
     let _ = keyring::join_shared_session(launch::SHARED_KEYRING);

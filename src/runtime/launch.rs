@@ -14,14 +14,11 @@
 //! outside of the new one. Then a process in between joins and clones the child
 //! as its sibling, so that the child is the parent's all the same.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode};
-
-use crate::kernel::idmap::{IdMaps, to_inside};
 use crate::kernel::ns::{self, Namespace, NamespaceSet};
 use crate::kernel::process::{self, CloneOptions, Fork, Pid, wait_pidfd};
-use crate::kernel::{cred, keyring, prctl, socket};
+use crate::kernel::{keyring, prctl, socket};
 
 use super::agent::{self, Subject};
 use super::cgroup::{self, Cgroup};
@@ -34,50 +31,11 @@ use super::plan::{Agent, Identity, Membership, Namespaces, Plan, UserNamespace};
 use super::protocol::{self, Command, Kind};
 use super::stage::{self, Protection, Setup, Stage, StartSignal};
 use super::steps::Step;
+use super::streams::{self, Io};
 use super::{hooks, maps};
 
 /// The keyring that a parent joins, so that no child ever possesses the user's keys.
 pub(super) const SHARED_KEYRING: &std::ffi::CStr = c"_rbox";
-
-/// Standard streams of a process in a container.
-#[derive(Debug)]
-pub enum Streams {
-    /// The caller's own.
-    Inherit,
-    /// These three.
-    Given {
-        /// Standard input.
-        stdin: OwnedFd,
-        /// Standard output.
-        stdout: OwnedFd,
-        /// Standard error.
-        stderr: OwnedFd,
-    },
-    /// A terminal made inside the container; its master comes back in
-    /// [`Created::terminal`].
-    Terminal {
-        /// Columns and rows at the start.
-        size: Option<(u16, u16)>,
-    },
-}
-
-/// Descriptors of a process in a container.
-#[derive(Debug)]
-pub struct Io {
-    /// Descriptors 0 to 2.
-    pub streams: Streams,
-    /// Further descriptors. Nothing else is passed on.
-    pub extra: Vec<Passed>,
-}
-
-/// A descriptor that a program gets beside its standard streams.
-#[derive(Debug)]
-pub struct Passed {
-    /// The number under which the program finds it, from 3 on and used once.
-    pub number: RawFd,
-    /// What it is.
-    pub descriptor: OwnedFd,
-}
 
 /// What the caller does for a container while it is being made.
 pub trait Host {
@@ -289,7 +247,7 @@ fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Result<Se
         UserNamespace::Host | UserNamespace::Join(_) => None,
     };
     let needed = stage::is_needed(maps.as_ref());
-    open_streams(&io.streams, maps.as_ref());
+    streams::open(&io.streams, maps.as_ref(), plan.mount_label.as_ref().map(|label| label.context.as_str()));
     Ok(Setup {
         plan: Some(plan),
         process: plan.process.clone(),
@@ -304,22 +262,6 @@ fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Result<Se
         cgroup_namespace: None,
         devices: NetworkDevices::default(),
     })
-}
-
-/// Lets a container that does not know its caller open its pipes again (/dev/stdout): it cannot make them its own. Who
-/// reaches a pipe has it already, or may look into a process that has.
-pub(super) fn open_streams(streams: &Streams, maps: Option<&IdMaps>) {
-    let Streams::Given { stdin, stdout, stderr } = streams else { return };
-    if maps.is_none_or(|maps| to_inside(&maps.uid, cred::effective_uid()).is_some()) {
-        return;
-    }
-    for stream in [stdin, stdout, stderr] {
-        let kind = rustix::fs::fstat(stream).map(|stat| FileType::from_raw_mode(stat.st_mode));
-        if matches!(kind, Ok(FileType::Fifo)) {
-            // One of somebody else works as it is.
-            let _ = rustix::fs::fchmod(stream, Mode::from_raw_mode(0o666));
-        }
-    }
 }
 
 /// What only the parent can write, before the child can begin.

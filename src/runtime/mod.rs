@@ -5,6 +5,7 @@
 //! | `plan` | the plan: plain data that says everything |
 //! | `spec` | OCI runtime spec to plan |
 //! | `launch`, `created`, `exec` | the parent's side: clone, id maps, hooks, start, exec |
+//! | `streams` | the descriptors that a process gets |
 //! | `stage` | the child's side: the steps of `steps`, from the clone to the exec |
 //! | `foreign` | other OCI runtimes, driven by their command line |
 //! | `network_devices` | network devices that move into a container |
@@ -35,6 +36,7 @@ pub mod seccomp;
 mod spec;
 mod stage;
 mod steps;
+mod streams;
 pub mod user;
 
 pub use cgroup::{Cgroup, ExecCgroup};
@@ -43,15 +45,14 @@ pub use error::{Error, HostError, NoController, Result};
 pub use exec::{ExecPlan, exec};
 pub use foreign::Foreign;
 pub use hooks::run_post_stop;
-pub use launch::{
-    Host, Io, NoHost, Passed, Streams, create, create_by, create_detached, run, run_by, start_at,
-};
+pub use launch::{Host, NoHost, create, create_by, create_detached, run, run_by, start_at};
 pub use plan::{Plan, RootSource};
 pub use spec::{
-    IPC_PARAMETERS, KEEP_GROUPS, SPEC_VERSION, complete_process, exec_processors, id_mappings, keeps_groups,
-    process_from_spec,
+    IPC_PARAMETERS, KEEP_GROUPS, MOUNT_CONTEXT_TYPE, SPEC_VERSION, complete_process, exec_processors,
+    id_mappings, keeps_groups, process_from_spec,
 };
-pub use stage::{can_enclose, has_apparmor, has_selinux, is_preparing, mount_root, resume};
+pub use stage::{can_enclose, has_apparmor, is_preparing, mount_root, resume};
+pub use streams::{Io, Passed, Streams};
 pub use user::UserLookup;
 
 #[cfg(test)]

@@ -54,6 +54,9 @@ pub struct Plan {
     pub hooks: Hooks,
     /// The cgroup and its limits.
     pub cgroup: CgroupPlan,
+    /// The SELinux label of the file systems that are made for the container.
+    #[serde(default)]
+    pub mount_label: Option<MountLabel>,
     /// Whether the container gets a session keyring of its own (it always should).
     pub new_keyring: bool,
     /// Run rbox's small init as pid 1 and the program as its child.
@@ -84,6 +87,49 @@ impl Plan {
                 let path = mount.destination.clone();
                 mount.source = MountSource::Joined { namespace: namespace.to_owned(), path };
             }
+        }
+    }
+}
+
+/// The SELinux label of file systems.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MountLabel {
+    /// What of a file system it is about.
+    pub option: LabelOption,
+    /// `user:role:type:level`
+    pub context: String,
+}
+
+/// The mount options that give labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LabelOption {
+    /// All files, for good.
+    Context,
+    /// The file system itself.
+    Fscontext,
+    /// Files that have no label.
+    Defcontext,
+    /// The root directory, from where new files take theirs.
+    Rootcontext,
+}
+
+impl LabelOption {
+    /// The option of that name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        [Self::Context, Self::Fscontext, Self::Defcontext, Self::Rootcontext]
+            .into_iter()
+            .find(|option| option.as_str() == name)
+    }
+
+    /// The name of the mount option.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Context => "context",
+            Self::Fscontext => "fscontext",
+            Self::Defcontext => "defcontext",
+            Self::Rootcontext => "rootcontext",
         }
     }
 }
@@ -336,6 +382,9 @@ pub struct Process {
     /// The AppArmor profile under which the program runs.
     #[serde(default)]
     pub apparmor_profile: Option<String>,
+    /// The SELinux label under which the program runs.
+    #[serde(default)]
+    pub selinux_label: Option<String>,
     /// Nothing outside of the root can be used, where the kernel has rules for that.
     pub enclosure: Option<Enclosure>,
     /// Execution domain, such as 32-bit.

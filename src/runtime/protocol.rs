@@ -136,6 +136,7 @@ mod class {
     pub(super) const UNSUPPORTED: u8 = 9;
     pub(super) const HOOK: u8 = 10;
     pub(super) const DIED: u8 = 11;
+    pub(super) const LABEL: u8 = 12;
 }
 
 fn encode(step: Step, error: &Error) -> [u8; REPORT_SIZE] {
@@ -147,6 +148,7 @@ fn encode(step: Step, error: &Error) -> [u8; REPORT_SIZE] {
         Error::ProgramNotExecutable { program, source } => {
             (class::NOT_EXECUTABLE, 0, errno(source), program.clone())
         }
+        Error::SelinuxLabel { label, source } => (class::LABEL, 0, errno(source), label.clone()),
         Error::UnknownUser { user } => (class::UNKNOWN_USER, 0, 0, user.clone()),
         Error::UnknownGroup { group } => (class::UNKNOWN_GROUP, 0, 0, group.clone()),
         Error::IdRange { text } => (class::ID_RANGE, 0, 0, text.clone()),
@@ -203,6 +205,7 @@ fn decode_error(bytes: &[u8; REPORT_SIZE], errno: i32, number: u32) -> Error {
     match bytes[1] {
         class::NOT_FOUND => Error::ProgramNotFound { program: text, searched: number == 1 },
         class::NOT_EXECUTABLE => Error::ProgramNotExecutable { program: text, source },
+        class::LABEL => Error::SelinuxLabel { label: text, source },
         class::UNKNOWN_USER => Error::UnknownUser { user: text },
         class::UNKNOWN_GROUP => Error::UnknownGroup { group: text },
         class::ID_RANGE => Error::IdRange { text },
@@ -239,6 +242,7 @@ mod tests {
             Error::ProgramNotFound { program: "nosuch".into(), searched: true },
             Error::ProgramNotExecutable { program: "/x".into(), source: io::Error::from_raw_os_error(13) },
             Error::UnknownUser { user: "bob".into() },
+            Error::SelinuxLabel { label: "u:r:t:s0".into(), source: io::Error::from_raw_os_error(22) },
             Error::UnmappedId { what: "gid", id: 7 },
             Error::invalid("mount at `/proc`", "it is no ordinary directory"),
             Error::unsupported("x"),

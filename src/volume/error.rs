@@ -25,6 +25,16 @@ pub enum Error {
         /// What is wrong.
         why: String,
     },
+    /// `:z` of a directory of the system.
+    #[error(
+        "SELinux relabeling of {} is not allowed: its own services need its labels (`--security-opt label=disable` turns \
+         labels off for one container)",
+        path.display()
+    )]
+    NotToBeRelabelled {
+        /// The directory.
+        path: PathBuf,
+    },
     /// `:/x`.
     #[error("host directory cannot be empty")]
     EmptySource,

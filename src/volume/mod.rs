@@ -12,6 +12,7 @@ pub mod mount;
 pub mod named;
 pub mod options;
 mod path;
+mod relabel;
 mod set;
 mod short;
 
@@ -22,5 +23,6 @@ pub use mount::{Access, Mount, MountOptions, Propagation, Relabel, Source, Volum
 pub use named::{Volume, Volumes};
 pub use options::{Backing, DriverOptions};
 pub use path::clean as clean_path;
+pub use relabel::{relabel, shared as shared_context};
 pub use set::{MountFlags, collect};
 pub use short::{parse_tmpfs, parse_volume};

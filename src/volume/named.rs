@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{Error, Result};
 use super::options::Backing;
+use super::relabel::share_new;
 use crate::kernel::file::{self, Durability, Flock};
 use crate::kernel::{self, remove};
 
@@ -230,7 +231,9 @@ impl Volumes {
     fn make_aside(&self, aside: &Path, volume: &Volume) -> Result<()> {
         make_dir(aside, 0o700)?;
         // The owner of the directory is root inside; everybody there may look into it.
-        make_dir(&aside.join("_data"), 0o755)?;
+        let data = aside.join("_data");
+        make_dir(&data, 0o755)?;
+        share_new(&data)?;
         write_record(aside, volume, Durability::Sync)
     }
 

@@ -18,7 +18,7 @@ use super::request::{CreateRequest, RootFs, UserNsMode};
 use super::spec::{self, Generated, SpecInput};
 use super::userns::{self, Caller};
 use super::volumes;
-use super::{default_mounts, hooks, host};
+use super::{default_mounts, hooks, host, labels};
 use crate::config::Paths;
 use crate::container::{ContainerId, Containers, Error, Record, Reservation, Result};
 use crate::engine::Engine;
@@ -91,6 +91,7 @@ pub fn create(engine: &Engine, mut request: CreateRequest) -> Result<Created> {
     host.joined_host_name = joined.host_name.clone();
     host.joined_host_pid = joined.host_pid;
     host.joined_host_network = joined.host_network;
+    host.labels = labels::of_request(&containers, &request, &joined, &config.containers)?;
     host.volumes = volumes.table.dir().to_owned();
     host.fresh_volumes.clone_from(&volumes.fresh);
     host.volume_backings.clone_from(&volumes.backings);

@@ -46,8 +46,20 @@ pub struct Extras {
     pub artifacts: Vec<ArtifactMount>,
     /// Targets of mounts whose source goes to the container's user (`U`).
     pub chown: Vec<PathBuf>,
+    /// What gets an SELinux label of its own (`z`, `Z`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub relabel: Vec<Labelled>,
     /// Targets of volumes that are filled from the image while they are empty.
     pub fill: Vec<PathBuf>,
+}
+
+/// A source of a mount and its SELinux label.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Labelled {
+    /// The directory or file on the host.
+    pub source: PathBuf,
+    /// Its context.
+    pub context: String,
 }
 
 /// An artifact that is mounted.

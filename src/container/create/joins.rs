@@ -18,6 +18,8 @@ pub(super) struct Joined {
     pub(super) host_pid: bool,
     /// The joined network namespace is the host's.
     pub(super) host_network: bool,
+    /// Containers whose processes or memory are shared, and their SELinux context with that.
+    pub(super) shares_context_with: Vec<ContainerId>,
     /// Containers that must run first.
     pub(super) dependencies: Vec<ContainerId>,
 }
@@ -44,6 +46,7 @@ pub(super) fn resolve(containers: &Containers, request: &mut CreateRequest) -> R
     if let NamespaceMode::Container(reference) = &mut request.pid {
         let record = find(reference, &mut joined)?;
         joined.host_pid = follow(containers, &record, |record| &record.namespaces.pid)? == "host";
+        joined.shares_context_with.push(record.id);
     }
     if let IpcMode::Container(reference) = &mut request.ipc {
         let record = find(reference, &mut joined)?;
@@ -55,6 +58,7 @@ pub(super) fn resolve(containers: &Containers, request: &mut CreateRequest) -> R
                 ),
             });
         }
+        joined.shares_context_with.push(record.id);
     }
     if let Mode::Container(reference) = &mut request.network.mode {
         let record = find(reference, &mut joined)?;

@@ -16,6 +16,7 @@ mod hooks;
 mod host;
 pub mod idmap;
 mod joins;
+mod labels;
 pub mod limits;
 pub mod namespace;
 pub mod profile;

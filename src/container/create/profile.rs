@@ -80,6 +80,12 @@ impl Security {
         self.profile.is_strict() && !self.privileged
     }
 
+    /// Whether programs inside see SELinux and may change labels (`label=nested`).
+    #[must_use]
+    pub fn nests_labels(&self) -> bool {
+        self.label.iter().any(|label| label == "nested")
+    }
+
     /// Whether exec gains no rights. Off by default: sudo, ping and su of ordinary images rely on setuid programs, and
     /// podman and docker leave them working.
     #[must_use]

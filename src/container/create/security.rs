@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{SeccompChoice, Security};
+use super::{SeccompChoice, Security, labels};
 use crate::container::{Error, Result};
 
 /// Paths that show nothing: those of docker and podman together, and what else tells
@@ -70,7 +70,10 @@ pub fn parse_option(option: &str, security: &mut Security) -> Result<()> {
     let paths = || value.split(':').map(str::to_owned);
     match key {
         "apparmor" => security.apparmor = Some(value.to_owned()),
-        "label" => security.label.push(value.to_owned()),
+        "label" => {
+            labels::check_option(value)?;
+            security.label.push(value.to_owned());
+        }
         "mask" => security.mask.extend(paths()),
         "unmask" => security.unmask.extend(paths()),
         "systempaths" if value == "unconfined" => security.unmask.push("ALL".to_owned()),
@@ -102,17 +105,17 @@ pub fn paths(security: &Security) -> (Vec<String>, Vec<String>) {
         if security.privileged {
             return Vec::new();
         }
-        list.iter().filter(|path| !unmasked(path, &security.unmask)).map(|path| (*path).to_owned()).collect()
+        list.iter().filter(|path| !unmasked(path, security)).map(|path| (*path).to_owned()).collect()
     };
     let mut masked = kept(&MASKED);
     masked.extend(security.mask.iter().filter(|path| path.starts_with('/')).cloned());
     (masked, kept(&READ_ONLY))
 }
 
-fn unmasked(path: &str, unmask: &[String]) -> bool {
-    unmask
-        .iter()
-        .any(|pattern| pattern.eq_ignore_ascii_case("all") || crate::volume::path_matches(pattern, path))
+fn unmasked(path: &str, security: &Security) -> bool {
+    let asked =
+        |pattern: &String| pattern.eq_ignore_ascii_case("all") || crate::volume::path_matches(pattern, path);
+    security.unmask.iter().any(asked) || security.nests_labels() && path == "/sys/fs/selinux"
 }
 
 #[cfg(test)]
@@ -138,7 +141,8 @@ mod tests {
         assert_eq!(parsed(&["seccomp=unconfined"]).unwrap().seccomp, SeccompChoice::Unconfined);
         assert_eq!(parsed(&["seccomp:/p.json"]).unwrap().seccomp, SeccompChoice::File("/p.json".into()));
         assert_eq!(parsed(&["label=disable", "label:type:x"]).unwrap().label, ["disable", "type:x"]);
-        for option in ["bogus", "bogus=1", "no-new-privileges=maybe", "label", "systempaths=x", ""] {
+        for option in ["bogus", "bogus=1", "no-new-privileges=maybe", "label", "label=x", "systempaths=x", ""]
+        {
             assert!(parsed(&[option]).is_err(), "{option}");
         }
         assert_eq!(parsed(&["bogus"]).unwrap_err().to_string(), "invalid --security-opt 1: \"bogus\"");
@@ -155,6 +159,8 @@ mod tests {
             ("unmask=/sys/firmware:/proc/acpi", "/proc/acpi", false),
             ("systempaths=unconfined", "/proc/kcore", false),
             ("mask=/etc/x", "/etc/x", true),
+            ("label=nested", "/sys/fs/selinux", false),
+            ("label=disable", "/sys/fs/selinux", true),
         ] {
             let (masked, _) = paths(&parsed(&[option]).unwrap());
             assert_eq!(masked.contains(&path.to_owned()), hidden, "{option}");

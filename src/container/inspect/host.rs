@@ -430,7 +430,9 @@ fn security_options(source: &Source<'_>) -> Vec<String> {
         options.push("no-new-privileges".to_owned());
     }
     options.extend(security.landlock.map(|on| format!("landlock={on}")));
-    options.extend(security.label.iter().map(|label| format!("label={label}")));
+    // podman shows them as one.
+    let labels: Vec<String> = security.label.iter().map(|label| format!("label={label}")).collect();
+    options.extend(Some(labels.join(",")).filter(|labels| !labels.is_empty()));
     match &security.seccomp {
         SeccompChoice::Default => {}
         SeccompChoice::Unconfined => options.push("seccomp=unconfined".to_owned()),

@@ -57,8 +57,8 @@ pub struct Inspection {
     name: String,
     restart_count: u32,
     driver: &'static str,
-    mount_label: &'static str,
-    process_label: &'static str,
+    mount_label: String,
+    process_label: String,
     app_armor_profile: String,
     effective_caps: Option<Vec<String>>,
     bounding_caps: Option<Vec<String>>,
@@ -134,7 +134,7 @@ struct MountView {
     source: String,
     destination: String,
     driver: &'static str,
-    mode: &'static str,
+    mode: String,
     options: Vec<String>,
     #[serde(rename = "RW")]
     writable: bool,
@@ -263,8 +263,16 @@ impl Containers {
             name: record.name.clone(),
             restart_count: state.stored.as_ref().map_or(0, |stored| stored.restarts),
             driver: "overlay",
-            mount_label: "",
-            process_label: "",
+            mount_label: spec
+                .linux()
+                .as_ref()
+                .and_then(|linux| linux.mount_label().clone())
+                .unwrap_or_default(),
+            process_label: spec
+                .process()
+                .as_ref()
+                .and_then(|process| process.selinux_label().clone())
+                .unwrap_or_default(),
             app_armor_profile: spec
                 .process()
                 .as_ref()
@@ -333,14 +341,15 @@ fn mount(mount: &super::record::Mount) -> MountView {
         "unbindable",
         "runbindable",
     ];
-    let options = mount.options.iter().filter(|option| !said.contains(&option.as_str()));
+    let is_mode = |option: &&String| matches!(option.as_str(), "z" | "Z");
+    let options = mount.options.iter().filter(|option| !said.contains(&option.as_str()) && !is_mode(option));
     MountView {
         kind: mount.kind.clone(),
         name: mount.name.clone(),
         source: mount.source.clone(),
         destination: mount.destination.clone(),
         driver: if mount.kind == "volume" { "local" } else { "" },
-        mode: "",
+        mode: mount.options.iter().find(is_mode).cloned().unwrap_or_default(),
         options: options.cloned().collect(),
         writable: mount.writable,
         propagation: mount.propagation.clone(),

@@ -67,6 +67,8 @@ mod field {
     pub(super) const EMPTY_NAMESPACES: u32 = 38;
     pub(super) const TERMINAL_MASTER: u32 = 50;
     pub(super) const TCP_CLOSE: u32 = 52;
+    pub(super) const LSM_PROFILE: u32 = 53;
+    pub(super) const LSM_MOUNT_CONTEXT: u32 = 63;
     pub(super) const NETWORK_LOCK: u32 = 64;
 }
 

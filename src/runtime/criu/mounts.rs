@@ -114,7 +114,7 @@ pub(super) fn prepare(plan: &Plan, paths: &[PathBuf], place: &Path, owner: (u32,
     let own = context.mount(mount::NO_SUID)?;
     mount::attach(&own, RootDir::open(place)?.open_path("")?)?;
     let place = RootDir::from_fd(own, place);
-    let tree = stage::mount_root(&plan.root)?;
+    let tree = stage::mount_labelled_root(&plan.root, plan.mount_label.as_ref())?;
     attach(&place, "root", &tree)?;
     let root = RootDir::from_fd(tree, "/");
     for mount in plan.mounts.iter().filter(|mount| is_own(mount)) {
@@ -182,8 +182,8 @@ fn source(plan: &Plan, path: &Path, owner: (u32, u32), place: &RootDir) -> Resul
             context.set(c"source", c"cgroup")?;
             context.mount(0)?
         }
-        MountSource::Overlay(overlay) => stage::mount_overlay(overlay)?,
-        MountSource::File(file) => stage::mount_file(file)?,
+        MountSource::Overlay(overlay) => stage::mount_overlay(overlay, plan.mount_label.as_ref())?,
+        MountSource::File(file) => stage::mount_file(file, plan.mount_label.as_ref())?,
         MountSource::Joined { .. } | MountSource::FileSystem { .. } => {
             return Err(Error::unsupported("restoring a container that shares mounts of another one"));
         }

@@ -13,8 +13,9 @@ use crate::kernel::process::{self, Fork, Pid};
 use crate::runtime::cgroup::{self, Cgroup};
 use crate::runtime::created::Running;
 use crate::runtime::error::{Error, Result};
-use crate::runtime::launch::{Host, Io, Streams};
+use crate::runtime::launch::Host;
 use crate::runtime::plan::{Membership, Plan};
+use crate::runtime::streams::{Io, Streams};
 
 /// What to restore, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +81,13 @@ impl Attempt<'_> {
         options.flag(field::TCP_CLOSE, request.tcp_close).flag(field::FILE_LOCKS, request.file_locks);
         if plan.namespaces.network == Membership::New {
             options.number(field::EMPTY_NAMESPACES, NETWORK);
+        }
+        // Those of a container that was made anew are not those of the checkpoint.
+        if let Some(label) = &plan.process.selinux_label {
+            options.text(field::LSM_PROFILE, &format!("selinux:{label}"));
+        }
+        if let Some(label) = &plan.mount_label {
+            options.text(field::LSM_MOUNT_CONTEXT, &label.context);
         }
         for (number, path) in description.mounts.iter().enumerate() {
             let source = request.place.join(format!("m{number}"));

@@ -10,7 +10,7 @@ use crate::kernel::process::{self, Fork};
 use crate::kernel::signal::{self, SignalSet};
 use crate::kernel::{self, file};
 use crate::runtime::error::{Error, Result};
-use crate::runtime::launch::Passed;
+use crate::runtime::streams::Passed;
 
 use super::MAX_FILE;
 

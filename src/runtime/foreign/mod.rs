@@ -35,8 +35,9 @@ use crate::kernel::{self, poll, socket};
 
 use super::cgroup::{self, Cgroup};
 use super::error::{Error, Result};
-use super::launch::{Host, Io, Passed, Streams};
+use super::launch::Host;
 use super::plan::{MountSource, Plan, UserNamespace};
+use super::streams::{Io, Passed, Streams};
 use call::Call;
 use root::Root;
 

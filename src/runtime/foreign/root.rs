@@ -47,7 +47,7 @@ pub(super) fn prepare(plan: &Plan, process: &mut Process) -> Result<Root> {
         RootSource::Bind(path) => Root { path: path.clone(), mounted: false },
         RootSource::Overlay(overlay) => {
             let path = plan.identity.bundle.join("merged");
-            let tree = stage::mount_overlay(overlay)?;
+            let tree = stage::mount_overlay(overlay, plan.mount_label.as_ref())?;
             mount::attach(&tree, RootDir::open(&path)?.open_path("")?)?;
             Root { path, mounted: true }
         }

@@ -15,10 +15,7 @@ use super::super::plan::{Device, DeviceKind, Membership, Namespaces, TimeOffsets
 use super::{inner_path, no_nul};
 
 pub(super) fn refuse_unsupported(linux: &Linux) -> Result<()> {
-    let table = [
-        ("linux.intelRdt", linux.intel_rdt().is_some()),
-        ("linux.mountLabel", linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())),
-    ];
+    let table = [("linux.intelRdt", linux.intel_rdt().is_some())];
     match table.into_iter().find(|(_, asked)| *asked) {
         Some((what, _)) => Err(Error::unsupported(what)),
         None => Ok(()),

@@ -20,10 +20,10 @@ pub use sysctl::IPC_PARAMETERS;
 
 use std::path::{Component, Path, PathBuf};
 
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Linux, Spec};
 
 use super::error::{Error, Result};
-use super::plan::{Identity, Plan, Process, RootSource};
+use super::plan::{Identity, LabelOption, MountLabel, Plan, Process, RootSource};
 use super::seccomp;
 
 /// The newest version of the runtime spec that rbox follows.
@@ -35,6 +35,9 @@ pub const KEEP_GROUPS: &str = "run.oci.keep_original_groups";
 
 /// The annotation, crun's, by which names of system calls that rbox does not know are errors.
 const FAIL_UNKNOWN_CALL: &str = "run.oci.seccomp_fail_unknown_syscall";
+
+/// The annotation, crun's, that names the mount option for `linux.mountLabel`.
+pub const MOUNT_CONTEXT_TYPE: &str = "run.oci.mount_context_type";
 
 /// Whether the annotations ask for the caller's groups.
 #[must_use]
@@ -86,6 +89,7 @@ impl Plan {
             process,
             hooks: spec.hooks().as_ref().map(hooks::hooks).transpose()?.unwrap_or_default(),
             cgroup: resources::cgroup_plan(linux)?,
+            mount_label: mount_label(spec, linux)?,
             new_keyring: true,
             init: false,
             identity: Identity {
@@ -125,6 +129,18 @@ pub fn complete_process(process: &mut Process, spec: &Spec) -> Result<()> {
     process.personality = linux::personality(linux);
     process.memory_policy = linux.memory_policy().as_ref().map(memory_policy::memory_policy).transpose()?;
     Ok(())
+}
+
+/// The label of file systems, and what of them has it.
+fn mount_label(spec: &Spec, linux: &Linux) -> Result<Option<MountLabel>> {
+    let label = linux.mount_label().as_deref().map(process::selinux_label).transpose()?.flatten();
+    let Some(context) = label else { return Ok(None) };
+    let asked = spec.annotations().iter().flatten().find(|(key, _)| *key == MOUNT_CONTEXT_TYPE);
+    let name = asked.map_or("context", |(_, name)| name);
+    let option = LabelOption::parse(name).ok_or_else(|| {
+        Error::invalid(MOUNT_CONTEXT_TYPE, format!("`{name}` is no mount option for labels"))
+    })?;
+    Ok(Some(MountLabel { option, context }))
 }
 
 /// A spec of another major version may mean other things by the same words.

@@ -7,6 +7,7 @@ use oci_spec::runtime::{Capability as SpecCapability, LinuxCapabilities, Process
 
 use crate::kernel::cap::{Capability, CapabilitySet};
 use crate::kernel::rlimit::Resource;
+use crate::kernel::selinux::{self, Context};
 
 use super::super::cgroup::numbers;
 use super::super::error::{Error, Result};
@@ -48,6 +49,7 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
         limits: limits(spec)?,
         no_new_privileges: spec.no_new_privileges().unwrap_or(false),
         apparmor_profile: apparmor_profile(spec)?,
+        selinux_label: spec.selinux_label().as_deref().map(selinux_label).transpose()?.flatten(),
         enclosure: None,
         oom_score_adjustment: spec.oom_score_adj(),
         processors: Processors::Callers,
@@ -76,11 +78,7 @@ pub fn exec_processors(spec: &SpecProcess) -> Result<Processors> {
 }
 
 fn refuse_unsupported(spec: &SpecProcess) -> Result<()> {
-    let asked = |text: &Option<String>| text.as_deref().is_some_and(|text| !text.is_empty());
-    let table = [
-        ("process.selinuxLabel", asked(spec.selinux_label())),
-        ("process.commandLine", spec.command_line().is_some()),
-    ];
+    let table = [("process.commandLine", spec.command_line().is_some())];
     match table.into_iter().find(|(_, asked)| *asked) {
         Some((what, _)) => Err(Error::unsupported(what)),
         None => Ok(()),
@@ -97,6 +95,14 @@ fn apparmor_profile(spec: &SpecProcess) -> Result<Option<String>> {
         return Err(Error::invalid("process.apparmorProfile", why));
     }
     Ok(Some(name.to_owned()))
+}
+
+/// An empty one is none, and so is one that this kernel would not know: a container outlives the day on which its host
+/// stops to run SELinux.
+pub(super) fn selinux_label(text: &str) -> Result<Option<String>> {
+    let parsed = (!text.is_empty()).then(|| text.parse::<Context>()).transpose();
+    let context = parsed.map_err(|error| Error::invalid("SELinux label", error.to_string()))?;
+    Ok(context.filter(|_| selinux::is_enabled()).map(|context| context.to_string()))
 }
 
 /// Width, height; a size of zero means unknown.

@@ -7,7 +7,7 @@ use rustix::fs::{FileType, OFlags};
 use crate::kernel::{self, process, socket};
 
 use super::super::error::Result;
-use super::super::launch::{Passed, Streams};
+use super::super::streams::{Passed, Streams};
 use super::{Stage, StartSignal};
 
 impl Stage<'_> {

@@ -12,8 +12,8 @@ use crate::kernel::mount::{self, Attributes};
 use crate::kernel::{self, cred};
 
 use super::super::error::{Error, Result};
-use super::super::launch::Streams;
 use super::super::plan::{Device, DeviceKind, MountSource};
+use super::super::streams::Streams;
 use super::Stage;
 
 /// Name, major, minor.

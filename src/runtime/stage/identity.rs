@@ -1,13 +1,12 @@
 //! Who the program runs as, with which limits and capabilities.
 
 use std::os::fd::AsFd;
-use std::path::Path;
 
 use rustix::fs::{FileType, Mode};
 
 use crate::kernel::cap::{self, Capability, CapabilitySet};
 use crate::kernel::path::{RootDir, set_owner_fd};
-use crate::kernel::{self, cred, numa, prctl, rlimit, schedule};
+use crate::kernel::{self, cred, numa, prctl, rlimit, schedule, walk};
 
 use super::super::error::{Error, Result};
 use super::super::plan::Processors;
@@ -41,7 +40,7 @@ impl Stage<'_> {
                 continue;
             }
             if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-                change_owner_below(&tree_root(tree.as_fd())?, uid, gid, 0)?;
+                change_owner_below(&tree_root(tree.as_fd())?, uid, gid)?;
             }
             set_owner_fd(tree.as_fd(), uid, gid)
                 .map_err(|errno| kernel::Error::call("fchownat", "", errno))?;
@@ -132,25 +131,6 @@ impl Stage<'_> {
     }
 }
 
-pub(super) fn change_owner_below(directory: &RootDir, uid: u32, gid: u32, depth: usize) -> Result<()> {
-    const MAX_DEPTH: usize = 400;
-    if depth > MAX_DEPTH {
-        return Err(Error::invalid("volume", format!("it is deeper than {MAX_DEPTH} directories")));
-    }
-    let fail = |errno| Error::from(kernel::Error::call("readdir", "", std::io::Error::from(errno)));
-    let entries = rustix::fs::Dir::new(directory.open_dir("")?).map_err(fail)?;
-    for entry in entries {
-        use std::os::unix::ffi::OsStrExt as _;
-        let entry = entry.map_err(fail)?;
-        let name = Path::new(std::ffi::OsStr::from_bytes(entry.file_name().to_bytes()));
-        if name == Path::new(".") || name == Path::new("..") {
-            continue;
-        }
-        let stat = directory.lstat(name)?;
-        if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-            change_owner_below(&directory.sub_root(name)?, uid, gid, depth + 1)?;
-        }
-        directory.set_owner(name, uid, gid)?;
-    }
-    Ok(())
+pub(super) fn change_owner_below(directory: &RootDir, uid: u32, gid: u32) -> Result<()> {
+    walk::below(directory, &mut |directory, name| Ok(directory.set_owner(name, uid, gid)?))
 }

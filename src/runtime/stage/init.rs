@@ -13,7 +13,7 @@ use crate::kernel::signal::{self, SignalFd, SignalSet};
 use crate::kernel::{self, poll, prctl};
 
 use super::super::error::Result;
-use super::super::launch::Streams;
+use super::super::streams::Streams;
 use super::{Stage, protect};
 
 /// What the process calls itself.

@@ -35,23 +35,23 @@ use crate::kernel::prctl;
 use crate::kernel::process::exit_now;
 
 use super::error::Result;
-use super::launch::{Passed, Streams};
 use super::network_devices::NetworkDevices;
 use super::plan::{Plan, Process, UserNamespace};
 use super::protocol::{self, Command, Kind};
 use super::steps::{self, Step};
+use super::streams::{Passed, Streams};
 use super::{files, hooks};
 
 pub(super) use copy_up::fill;
 pub use enclosure::can_enclose;
 pub use init::is_preparing;
+pub use label::has_apparmor;
 pub(super) use label::label_files;
-pub use label::{has_apparmor, has_selinux};
 pub(super) use mounts::is_dir;
 pub use protect::resume;
 pub(super) use protect::{Protection, is_needed, read_only_executable};
 pub use rootfs::mount_root;
-pub(super) use rootfs::{mount_file, mount_overlay, open_host};
+pub(super) use rootfs::{mount_file, mount_labelled_root, mount_overlay, open_host};
 pub(super) use trees::{Trees, prepare as prepare_trees};
 
 /// How the child learns that its program may start.

@@ -13,7 +13,8 @@ use crate::kernel::path::RootDir;
 use crate::kernel::{self, file};
 
 use super::super::error::{Error, Result};
-use super::super::plan::{FileSource, Membership, Mount, MountSource};
+use super::super::plan::{FileSource, LabelOption, Membership, Mount, MountLabel, MountSource};
+use super::label::{label_file_system, label_root};
 use super::rootfs::{c_bytes, c_path, mount_file, mount_overlay, open_host};
 use super::trees::Place;
 use super::{Stage, copy_up};
@@ -71,20 +72,24 @@ impl Stage<'_> {
                 if kind == "tmpfs" && !has_mode_of_its_own(&mount.source) {
                     self.keep_mode(&context, &mount.destination)?;
                 }
+                self.label(&context, kind, options)?;
                 let tree = context.mount(0)?;
+                if kind == "mqueue" {
+                    label_root(&tree, self.mount_label())?;
+                }
                 self.attach(mount, kind, &tree)
             }
             MountSource::Overlay(overlay) => {
                 let tree = match self.trees.take(Place::Mount(index)) {
                     Some(tree) => tree,
-                    None => mount_overlay(overlay)?,
+                    None => mount_overlay(overlay, self.mount_label())?,
                 };
                 self.attach(mount, "overlay", &tree)
             }
             MountSource::File(file) => {
                 let tree = match self.trees.take(Place::Mount(index)) {
                     Some(tree) => tree,
-                    None => mount_file(file)?,
+                    None => mount_file(file, self.mount_label())?,
                 };
                 let destination = self.place_of(file, &mount.destination)?;
                 self.attach(&Mount { destination, ..mount.clone() }, "overlay", &tree)
@@ -98,6 +103,20 @@ impl Stage<'_> {
                 }
                 self.attach(&mount, "cgroup2", &tree)
             }
+        }
+    }
+
+    /// Gives a new file system the container's label, where it has none of its own.
+    fn label(
+        &self,
+        context: &FileSystemContext,
+        kind: &str,
+        options: &[(String, Option<String>)],
+    ) -> Result<()> {
+        let labelled = options.iter().any(|(key, _)| LabelOption::parse(key).is_some());
+        match kind {
+            "tmpfs" | "ramfs" | "devpts" if !labelled => label_file_system(context, self.mount_label()),
+            _ => Ok(()),
         }
     }
 
@@ -128,7 +147,7 @@ impl Stage<'_> {
     /// until the surroundings are ready.
     fn copy_of(&mut self, path: &Path) -> Result<OwnedFd> {
         if self.files.is_none() {
-            self.files = Some(tmpfs_for_files()?);
+            self.files = Some(tmpfs_for_files(self.mount_label())?);
         }
         let files = self.files.as_ref().expect("made above");
         let name = Path::new(path.file_name().unwrap_or(path.as_os_str()));
@@ -148,7 +167,7 @@ impl Stage<'_> {
     /// of this namespace for a moment.
     fn mounted_copy_of(&mut self, path: &Path, name: &Path) -> Result<OwnedFd> {
         self.copies.retain(|(other, _)| other != path);
-        let files = tmpfs_for_files()?;
+        let files = tmpfs_for_files(self.mount_label())?;
         self.copies.push((path.to_owned(), files.create_new(name, Mode::from_raw_mode(0o644))?));
         mount::attach(files.as_fd(), open_host(Path::new("/proc"))?)?;
         let copy = mount::clone_tree(&files, &c_path(name)?, false);
@@ -341,11 +360,12 @@ fn has_mode_of_its_own(source: &MountSource) -> bool {
 }
 
 /// A tmpfs for copies of small files, detached.
-fn tmpfs_for_files() -> Result<RootDir> {
+fn tmpfs_for_files(label: Option<&MountLabel>) -> Result<RootDir> {
     let context = FileSystemContext::open(c"tmpfs")?;
     context.set(c"source", c"files")?;
     context.set(c"size", c"16m")?;
     context.set(c"mode", c"0755")?;
+    label_file_system(&context, label)?;
     let tree = context.mount(mount::NO_SUID | mount::NO_DEV | mount::NO_EXEC)?;
     Ok(RootDir::from_fd(tree, "/"))
 }

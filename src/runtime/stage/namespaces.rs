@@ -29,6 +29,7 @@ impl Stage<'_> {
         if self.plan.is_some_and(|plan| !plan.new_keyring) {
             return Ok(());
         }
+        self.label_keys()?;
         match keyring::join_new_session() {
             // The user's quota (200 keys by default) is used up. The parent has put the process
             // into a keyring of rbox that holds nothing, so the host's is out of reach anyway.

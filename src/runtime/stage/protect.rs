@@ -30,10 +30,10 @@ use crate::kernel::process::{CStringArray, Pid, execveat, exit_now};
 use crate::kernel::{self, prctl};
 
 use super::super::error::{Error, Result};
-use super::super::launch::Streams;
 use super::super::network_devices::NetworkDevices;
 use super::super::plan::{Plan, Process};
 use super::super::steps::Step;
+use super::super::streams::Streams;
 use super::rootfs::c_bytes;
 use super::trees::{Place, Trees};
 use super::{Setup, Stage, StartSignal};

@@ -8,7 +8,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use crate::kernel::mount::{self, Attributes, FileSystemContext};
 
 use super::super::error::{Error, Result};
-use super::super::plan::Membership;
+use super::super::plan::{Membership, MountLabel};
+use super::label::label_file_system;
 use super::{Stage, devices, mounts};
 
 impl Stage<'_> {
@@ -47,7 +48,7 @@ impl Stage<'_> {
             let cover = if mounts::is_dir(&target)? {
                 let directory = match empty.take() {
                     Some(directory) => directory,
-                    None => empty_directory()?,
+                    None => empty_directory(self.mount_label())?,
                 };
                 match mount::clone_tree(&directory, c"", false) {
                     // Before Linux 6.15 a detached mount cannot be copied: each path gets one of its own.
@@ -95,12 +96,13 @@ impl Stage<'_> {
 }
 
 /// A tmpfs with nothing in it, for all masked directories.
-fn empty_directory() -> Result<OwnedFd> {
+fn empty_directory(label: Option<&MountLabel>) -> Result<OwnedFd> {
     let context = FileSystemContext::open(c"tmpfs")?;
     context.set(c"source", c"tmpfs")?;
     context.set(c"size", c"0")?;
     context.set(c"nr_inodes", c"1")?;
     context.set(c"mode", c"0555")?;
+    label_file_system(&context, label)?;
     Ok(context.mount(mount::READ_ONLY | mount::NO_SUID | mount::NO_DEV | mount::NO_EXEC)?)
 }
 

@@ -12,8 +12,9 @@ use crate::kernel::path::RootDir;
 use crate::kernel::{self, prctl};
 
 use super::super::error::{Error, Result};
-use super::super::plan::{FileSource, Overlay, RootSource};
+use super::super::plan::{FileSource, MountLabel, Overlay, RootSource};
 use super::Stage;
+use super::label::label_file_system;
 use super::trees::Place;
 
 /// Makes every mount a slave: mounts made here stay here. What the host mounts
@@ -28,7 +29,7 @@ impl Stage<'_> {
         let prepared = self.trees.take(Place::Root);
         let root = match (&plan.root, prepared) {
             (RootSource::Overlay(_), Some(tree)) => tree,
-            (RootSource::Overlay(overlay), None) => mount_overlay(overlay)?,
+            (RootSource::Overlay(overlay), None) => mount_overlay(overlay, self.mount_label())?,
             (RootSource::Bind(path), prepared) => {
                 let tree = match prepared {
                     Some(tree) => tree,
@@ -94,15 +95,23 @@ pub(in crate::runtime) fn open_host(path: &Path) -> Result<OwnedFd> {
 /// # Errors
 /// When the kernel refuses the mount.
 pub fn mount_root(source: &RootSource) -> Result<OwnedFd> {
+    mount_labelled_root(source, None)
+}
+
+/// The same for one that is to run.
+pub(in crate::runtime) fn mount_labelled_root(
+    source: &RootSource,
+    label: Option<&MountLabel>,
+) -> Result<OwnedFd> {
     match source {
         RootSource::Bind(path) => Ok(mount::clone_tree(open_host(path)?, c"", false)?),
-        RootSource::Overlay(overlay) => mount_overlay(overlay),
+        RootSource::Overlay(overlay) => mount_overlay(overlay, label),
     }
 }
 
 /// Mounts an overlay, detached. Its directories are named relative to the
 /// current directory: mountinfo shows them to the container as they are given.
-pub(in crate::runtime) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
+pub(in crate::runtime) fn mount_overlay(overlay: &Overlay, label: Option<&MountLabel>) -> Result<OwnedFd> {
     let context = FileSystemContext::open(c"overlay")?;
     context.set(c"source", c"overlay")?;
     enter_directory(&overlay.lower_base)?;
@@ -111,7 +120,7 @@ pub(in crate::runtime) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
             // Before Linux 6.8 there is only one list of all layers, and this API takes no text longer
             // than 255 bytes. Linux 6.5 to 6.7 say so here, older kernels when the mount is made.
             Err(error) if at == 0 && error.errno() == Some(libc::EINVAL) => {
-                return mount_overlay_by_text(overlay);
+                return mount_overlay_by_text(overlay, label);
             }
             result => result?,
         }
@@ -130,8 +139,9 @@ pub(in crate::runtime) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
     for (key, value) in &overlay.options {
         super::mounts::set_option(&context, key, value.as_deref())?;
     }
+    label_file_system(&context, label)?;
     let tree = match context.mount(0) {
-        Err(error) if error.errno() == Some(libc::EINVAL) => return mount_overlay_by_text(overlay),
+        Err(error) if error.errno() == Some(libc::EINVAL) => return mount_overlay_by_text(overlay, label),
         tree => tree?,
     };
     enter_directory(Path::new("/"))?;
@@ -140,8 +150,8 @@ pub(in crate::runtime) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd> {
 
 /// Mounts one file of an overlay, detached. Before Linux 6.15 a detached mount cannot be copied: then it covers a place of
 /// this namespace for a moment.
-pub(in crate::runtime) fn mount_file(file: &FileSource) -> Result<OwnedFd> {
-    let tree = mount_overlay(&file.overlay)?;
+pub(in crate::runtime) fn mount_file(file: &FileSource, label: Option<&MountLabel>) -> Result<OwnedFd> {
+    let tree = mount_overlay(&file.overlay, label)?;
     let entry = c_path(&file.entry)?;
     match mount::clone_tree(&tree, &entry, false) {
         Err(error) if error.errno() == Some(libc::EINVAL) => {}
@@ -155,9 +165,9 @@ pub(in crate::runtime) fn mount_file(file: &FileSource) -> Result<OwnedFd> {
 
 /// The same by `mount`, whose text may be as long as a page. It mounts at a place, so one is covered for a
 /// moment in this namespace of our own, and the mount is taken off it.
-fn mount_overlay_by_text(overlay: &Overlay) -> Result<OwnedFd> {
+fn mount_overlay_by_text(overlay: &Overlay, label: Option<&MountLabel>) -> Result<OwnedFd> {
     enter_directory(&overlay.lower_base)?;
-    let text = c_bytes(overlay_text(overlay))?;
+    let text = c_bytes(overlay_text(overlay, label))?;
     mount::mount_at(c"/proc", c"overlay", &text)?;
     let tree = open_host(Path::new("/proc")).and_then(|place| Ok(mount::clone_tree(&place, c"", false)?));
     mount::detach_at(c"/proc")?;
@@ -167,7 +177,7 @@ fn mount_overlay_by_text(overlay: &Overlay) -> Result<OwnedFd> {
 }
 
 /// An overlay's options as one text; the directories are relative to `lower_base` where they can be.
-fn overlay_text(overlay: &Overlay) -> Vec<u8> {
+fn overlay_text(overlay: &Overlay, label: Option<&MountLabel>) -> Vec<u8> {
     let escape = |path: &Path, text: &mut Vec<u8>| {
         for byte in path.as_os_str().as_bytes() {
             if matches!(byte, b':' | b',' | b'\\') {
@@ -204,6 +214,10 @@ fn overlay_text(overlay: &Overlay) -> Vec<u8> {
             text.extend_from_slice(value.as_bytes());
         }
     }
+    if let Some(label) = label {
+        // A level has commas.
+        text.extend_from_slice(format!(",{}=\"{}\"", label.option.as_str(), label.context).as_bytes());
+    }
     text
 }
 
@@ -222,6 +236,7 @@ pub(super) fn c_bytes(bytes: Vec<u8>) -> Result<CString> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtime::plan::LabelOption;
 
     #[test]
     fn an_overlay_is_one_text_for_old_kernels() {
@@ -235,10 +250,13 @@ mod tests {
             volatile: true,
             options: vec![("xino".into(), Some("off".into()))],
         };
-        let text = String::from_utf8(overlay_text(&overlay)).unwrap();
+        let text = String::from_utf8(overlay_text(&overlay, None)).unwrap();
         assert_eq!(text, "lowerdir=a\\:b/diff:c\\,d,upperdir=up,workdir=work,volatile,userxattr,xino=off");
         let elsewhere = Overlay { upper_base: "/u".into(), volatile: false, ..overlay };
-        let text = String::from_utf8(overlay_text(&elsewhere)).unwrap();
+        let text = String::from_utf8(overlay_text(&elsewhere, None)).unwrap();
         assert!(text.contains("upperdir=/u/up,workdir=/u/work,userxattr"), "{text}");
+        let label = MountLabel { option: LabelOption::Context, context: "u:r:t:s0:c1,c2".into() };
+        let text = String::from_utf8(overlay_text(&elsewhere, Some(&label))).unwrap();
+        assert!(text.ends_with(",context=\"u:r:t:s0:c1,c2\""), "{text}");
     }
 }

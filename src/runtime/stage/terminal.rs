@@ -14,8 +14,8 @@ use crate::kernel::tty::{self, WindowSize};
 use crate::kernel::{self, process};
 
 use super::super::error::{Error, Result};
-use super::super::launch::Streams;
 use super::super::protocol::{self, Kind};
+use super::super::streams::Streams;
 use super::Stage;
 use super::rootfs::open_root;
 

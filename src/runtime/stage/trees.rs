@@ -79,9 +79,10 @@ pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
     }
     // What the host mounts later still arrives here.
     mount::make_all(mount::SLAVE)?;
+    let label = plan.mount_label.as_ref();
     let root = match &plan.root {
         RootSource::Bind(path) => mount::clone_tree(open_host(path)?, c"", true)?,
-        RootSource::Overlay(overlay) => mount_overlay(overlay)?,
+        RootSource::Overlay(overlay) => mount_overlay(overlay, label)?,
     };
     trees.push((Place::Root, root));
     for (index, mount) in plan.mounts.iter().enumerate() {
@@ -95,8 +96,10 @@ pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
                 }
                 trees.push((Place::Mount(index), clone_source(&source, path, *recursive)?));
             }
-            MountSource::Overlay(overlay) => trees.push((Place::Mount(index), mount_overlay(overlay)?)),
-            MountSource::File(file) => trees.push((Place::Mount(index), mount_file(file)?)),
+            MountSource::Overlay(overlay) => {
+                trees.push((Place::Mount(index), mount_overlay(overlay, label)?));
+            }
+            MountSource::File(file) => trees.push((Place::Mount(index), mount_file(file, label)?)),
             MountSource::Copy { .. }
             | MountSource::Joined { .. }
             | MountSource::FileSystem { .. }
@@ -130,7 +133,7 @@ fn adopt(mount: &Mount, maps: Option<&IdMaps>, tree: &OwnedFd) -> Result<()> {
         return Ok(());
     }
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
-        identity::change_owner_below(&tree_root(tree.as_fd())?, uid, gid, 0)?;
+        identity::change_owner_below(&tree_root(tree.as_fd())?, uid, gid)?;
     }
     kernel::path::set_owner_fd(tree.as_fd(), uid, gid)
         .map_err(|errno| kernel::Error::call("fchownat", "", errno).into())

@@ -92,7 +92,7 @@ pub(super) fn request(args: &SecurityArgs, engine: &Engine, request: &mut Create
             CommandError::new(format!("opening seccomp profile failed: open {}: {error}", path.display()))
         })?;
     }
-    check_labels(&mut security)?;
+    check_apparmor(&mut security)?;
     if security.landlock == Some(true) && !runtime::can_enclose() {
         return Err(CommandError::new("landlock=true: this kernel has no Landlock, or it is switched off"));
     }
@@ -112,8 +112,8 @@ pub(super) fn request(args: &SecurityArgs, engine: &Engine, request: &mut Create
     Ok(())
 }
 
-/// What the host's security modules can do for a container.
-fn check_labels(security: &mut Security) -> Result<()> {
+/// A profile needs AppArmor.
+fn check_apparmor(security: &mut Security) -> Result<()> {
     security.apparmor = security.apparmor.take().filter(|profile| !profile.is_empty());
     if let Some(profile) = &security.apparmor
         && !runtime::has_apparmor()
@@ -125,12 +125,7 @@ fn check_labels(security: &mut Security) -> Result<()> {
         }
         security.apparmor = None;
     }
-    match security.label.iter().find(|label| *label != "disable") {
-        Some(label) if runtime::has_selinux() => {
-            Err(CommandError::new(format!("not supported yet: SELinux labels (label={label})")))
-        }
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn user_namespace(args: &SecurityArgs, engine: &Engine, profile: SecurityProfile) -> Result<UserNsMode> {

@@ -15,6 +15,7 @@ use crate::container::{Containers, Status};
 use crate::engine::Engine;
 use crate::image::{self, registries::Registries};
 use crate::kernel::idmap::IdRange;
+use crate::kernel::selinux;
 use crate::network::pasta;
 use crate::runtime::{cgroup, has_apparmor};
 use crate::store::{Driver, DriverInfo};
@@ -324,7 +325,7 @@ fn security(engine: &Engine, config: &Config) -> Security {
             "" => "default".to_owned(),
             path => path.to_owned(),
         },
-        selinux_enabled: false,
+        selinux_enabled: selinux::is_enabled(),
     }
 }
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Context;
 use crate::cli::error::{CommandError, Result};
 use crate::config::Env;
-use crate::kernel::file;
+use crate::kernel::{file, selinux};
 use crate::runtime::{self, plan};
 use crate::userns;
 
@@ -31,7 +31,7 @@ pub(super) fn read(context: &mut Context, config: &Path) -> Result<(Spec, Vec<u8
         warn_of_lost_capabilities(context, process);
     }
     if let Some(linux) = spec.linux_mut()
-        && !runtime::has_selinux()
+        && !selinux::is_enabled()
         && linux.mount_label().as_deref().is_some_and(|label| !label.is_empty())
     {
         context.ui.warn("this machine has no SELinux: linux.mountLabel has no effect");
@@ -115,7 +115,7 @@ pub(super) fn drop_absent_labels(context: &mut Context, process: &mut SpecProces
         }
         process.set_apparmor_profile(None);
     }
-    if asked(process.selinux_label()) && !runtime::has_selinux() {
+    if asked(process.selinux_label()) && !selinux::is_enabled() {
         context.ui.warn("this machine has no SELinux: process.selinuxLabel has no effect");
         process.set_selinux_label(None);
     }

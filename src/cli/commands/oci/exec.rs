@@ -105,7 +105,16 @@ pub(super) fn exec(context: &mut Context, args: &ExecArgs) -> Result<ExitStatus>
     context.ui.flush()?;
     let relay = Relay::begin()?;
     let running = runtime::exec(
-        &ExecPlan { target, target_pid, process, identity: record.identity(), cgroup, restored: false },
+        &ExecPlan {
+            target,
+            target_pid,
+            process,
+            // Its streams are the caller's.
+            mount_label: None,
+            identity: record.identity(),
+            cgroup,
+            restored: false,
+        },
         io,
     )?;
     if let (Some(path), Some(master)) = (&args.console_socket, &running.terminal) {

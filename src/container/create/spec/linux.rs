@@ -35,6 +35,7 @@ pub(super) fn linux(input: &SpecInput<'_>) -> Result<Linux> {
         .set_readonly_paths(Some(read_only))
         .set_sysctl(Some(sysctls(input)?).filter(|all| !all.is_empty()))
         .set_seccomp(None)
+        .set_mount_label(input.host.labels.mount.clone())
         .set_resources(input.host.resources.clone())
         .set_devices(None);
     if let Some(text) = &request.personality {

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{LinuxResources, Root, Spec};
 
+use super::labels::Labels;
 use super::request::{CreateRequest, Systemd};
 use super::{Extras, NamespaceMode};
 use crate::config::{Env, containers::Containers, subid::PasswdEntry};
@@ -92,6 +93,8 @@ pub struct HostFacts {
     pub joined_host_pid: bool,
     /// The network namespace that is joined is the host's.
     pub joined_host_network: bool,
+    /// SELinux contexts.
+    pub labels: Labels,
 }
 
 /// The spec and what belongs to it.
@@ -214,5 +217,8 @@ fn annotations(input: &SpecInput<'_>) -> std::collections::HashMap<String, Strin
     });
     let keep = (crate::runtime::KEEP_GROUPS.to_owned(), "1".to_owned());
     let kept = input.request.user.keep_groups.then_some(keep);
-    configured.chain(kept).chain(input.request.annotations.clone()).collect()
+    let nested = input.request.security.nests_labels() && input.host.labels.mount.is_some();
+    // New files take the label of their directory, and may be given others.
+    let labels = nested.then(|| (crate::runtime::MOUNT_CONTEXT_TYPE.to_owned(), "rootcontext".to_owned()));
+    configured.chain(kept).chain(labels).chain(input.request.annotations.clone()).collect()
 }

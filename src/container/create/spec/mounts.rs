@@ -6,10 +6,13 @@ use oci_spec::runtime::Mount as SpecMount;
 
 use super::super::request::{IpcMode, NamespaceMode};
 use super::{Generated, SpecInput, process};
-use crate::container::create::extras::ArtifactMount;
+use crate::container::create::extras::{ArtifactMount, Labelled};
 use crate::container::{Error, Result};
 use crate::network::Mode;
-use crate::volume::{Access, Backing, Mount, MountOptions, Propagation, Source};
+use crate::volume::{self, Access, Backing, Mount, MountOptions, Propagation, Relabel, Source};
+
+/// By which programs see SELinux, and change labels.
+const SELINUX: &str = "/sys/fs/selinux";
 
 /// A mount of the user, as `inspect` shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,6 +62,9 @@ pub(super) fn mounts(input: &SpecInput<'_>, generated: &mut Generated) -> Result
                 &["rw", "rprivate", "nosuid", "nodev", "noexec", "tmpcopyup"],
             ));
         }
+    }
+    if request.security.nests_labels() && input.host.labels.mount.is_some() {
+        add(mount("bind", SELINUX, SELINUX, &["rbind", "rprivate", "nosuid", "noexec", "nodev"]));
     }
     devices(input).into_iter().for_each(&mut add);
     if let Some(path) = request.init.as_ref().and_then(|init| init.path.as_ref()) {
@@ -260,7 +266,7 @@ fn of_user(
         Source::Bind { path } => bind(path, asked, "bind", &mut shown),
         Source::Volume { name, subpath } => {
             let name = name.as_deref().unwrap_or_default();
-            volume(name, subpath.as_deref(), asked, input, generated, &mut shown)?
+            named_volume(name, subpath.as_deref(), asked, input, generated, &mut shown)?
         }
         Source::Overlay { path, upper, work } => {
             let own = own_overlay(input, generated);
@@ -294,11 +300,28 @@ fn of_user(
             return Err(Error::Invalid { what: format!("the pattern {pattern:?} was not expanded") });
         }
     };
+    if let Some(relabel) = asked.options.relabel {
+        shown.options.push(if relabel == Relabel::Private { "Z" } else { "z" }.to_owned());
+        label(&spec, relabel, input, generated);
+    }
     Ok((Some(spec), shown))
 }
 
+/// Notes that a source gets the label with which the container, or all of them, can use it.
+fn label(spec: &SpecMount, relabel: Relabel, input: &SpecInput<'_>, generated: &mut Generated) {
+    let (Some(context), Some(source)) = (&input.host.labels.mount, spec.source()) else { return };
+    if spec.typ().as_deref() != Some("bind") {
+        return;
+    }
+    let context = match relabel {
+        Relabel::Private => context.clone(),
+        Relabel::Shared => volume::shared_context(context),
+    };
+    generated.extras.relabel.push(Labelled { source: source.clone(), context });
+}
+
 /// A named volume: its directory, the directory that it binds, or memory of its own.
-fn volume(
+fn named_volume(
     name: &str,
     subpath: Option<&Path>,
     asked: &Mount,

@@ -221,6 +221,9 @@ pub(super) fn process(input: &SpecInput<'_>, generated: &mut Generated) -> Resul
     if let Some(profile) = &request.security.apparmor {
         process.set_apparmor_profile(Some(profile.clone()));
     }
+    let labels = &input.host.labels;
+    let label = if generated.systemd { &labels.init_process } else { &labels.process };
+    process.set_selinux_label(label.clone());
     Ok(process)
 }
 

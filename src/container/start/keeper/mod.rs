@@ -16,6 +16,7 @@ use self::place::Place;
 use crate::config::Paths;
 use crate::container::cgroup::MemoryWatch;
 use crate::container::checkpoint::RestoreRequest;
+use crate::container::create::extras::Labelled;
 use crate::container::create::{Blueprint, RestartPolicy};
 use crate::container::fuse::FuseMounts;
 use crate::container::health::Timer;
@@ -77,6 +78,8 @@ pub(super) struct Keeper {
     /// Taken by the first start; a restart reads the files.
     blueprint: Option<Blueprint>,
     network: Option<RunNetwork>,
+    /// What gets SELinux labels of its own before this run.
+    labelled: Vec<Labelled>,
     /// How this run is connected.
     status: Option<network::Status>,
     /// The starting command watches the first run.
@@ -130,6 +133,7 @@ impl Keeper {
             restoring: false,
             blueprint: options.blueprint,
             network: None,
+            labelled: Vec::new(),
             status: None,
             attached: options.wanted != Wanted::NOTHING,
             hold: options.hold,
@@ -229,6 +233,7 @@ impl Container for Keeper {
             self.give_files(&store)?;
             self.containers.give_volumes(&self.record)?;
         }
+        self.relabel(&plan)?;
         self.network = Some(network);
         root::clear_volatile(&self.dir);
         if let (Driver::FuseOverlay, Some(program)) = (driver.driver, &driver.program) {

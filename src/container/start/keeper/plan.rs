@@ -8,15 +8,19 @@ use rustix::fs::Mode;
 use oci_spec::runtime::{LinuxNamespaceType, Spec};
 
 use super::{IPC_MOUNTS, Keeper, artifacts, devices};
+use crate::config::selinux::container_contexts;
+use crate::container::create::extras::Labelled;
 use crate::container::create::{Blueprint, CreateRequest, Extras, limits};
 use crate::container::lookup::read_json;
 use crate::container::{Error, Result, root};
 use crate::kernel;
 use crate::kernel::file::{self, Durability};
 use crate::kernel::idmap::{split_along, to_outside};
-use crate::runtime::plan::{Membership, UserNamespace};
+use crate::kernel::selinux;
+use crate::runtime::plan::{LabelOption, Membership, RootSource, UserNamespace};
 use crate::runtime::{Foreign, Plan};
 use crate::store::Store;
+use crate::volume;
 
 impl Keeper {
     /// What the runtime has to do.
@@ -51,6 +55,7 @@ impl Keeper {
         self.join_others(&mut plan)?;
         artifacts::add(&mut plan, &extras.artifacts, &self.paths)?;
         extras.apply(&mut plan)?;
+        self.labelled = std::mem::take(&mut extras.relabel);
         self.foreign = self.other_runtime(spec, &extras, &plan)?;
         if self.foreign.is_none() {
             self.post_stop = (plan.hooks.post_stop.clone(), plan.identity.clone());
@@ -100,6 +105,36 @@ impl Keeper {
                 }
                 _ => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Gives what the container is shown the SELinux labels with which it can use it.
+    pub(super) fn relabel(&mut self, plan: &Plan) -> Result<()> {
+        let home = &self.paths.home;
+        for Labelled { source, context } in std::mem::take(&mut self.labelled) {
+            volume::relabel(&source, &context, self.previous.is_none(), home)?;
+        }
+        if let Some(label) = &plan.mount_label {
+            // Those that are bound; they are written anew for each start.
+            volume::relabel(&self.dir.join("etc"), &label.context, true, home)?;
+        }
+        self.relabel_layers(plan)
+    }
+
+    /// Where files keep labels of their own (`label=nested`), those of the image need one that a container may read.
+    fn relabel_layers(&self, plan: &Plan) -> Result<()> {
+        let keep = plan.mount_label.as_ref().is_some_and(|label| label.option == LabelOption::Rootcontext);
+        let (true, RootSource::Overlay(overlay)) = (keep, &plan.root) else { return Ok(()) };
+        let Some(policy) = container_contexts() else { return Ok(()) };
+        let (process, read_only) = (policy.process.to_string(), policy.read_only_file.to_string());
+        // Debian's policy lets no container execute files that it cannot write.
+        let context = match selinux::allows(&process, &read_only, "file", "entrypoint") {
+            Some(false) => policy.file.to_string(),
+            _ => read_only,
+        };
+        for lower in &overlay.lowers {
+            volume::relabel(&overlay.lower_base.join(lower), &context, false, &self.paths.home)?;
         }
         Ok(())
     }
