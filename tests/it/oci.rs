@@ -255,6 +255,14 @@ fn exec_enters_with_the_same_limits() {
     assert!(user.stdout.starts_with("1000\n2000\n/tmp\nb\n"), "{user:#?}");
     assert!(user.stdout.contains("not supported"), "the filter holds: {user:#?}");
 
+    for (options, groups) in [
+        (&["-g", "7", "--additional-gids", "8"][..], "0 7 8\n"),
+        (&["-u", "1000:2000", "-g", "7"], "2000 7\n"),
+    ] {
+        let groups_of = [&["exec"], options, &["c1", "id", "-G"]].concat();
+        assert_eq!(bundle.oci(&groups_of).stdout, groups, "{options:?}");
+    }
+
     let user: Value = serde_json::from_str(&bundle.exec(&["-u", "1000", "c1", "/probe", "report"])).unwrap();
     assert_eq!(
         (&user["status"]["CapPrm"], &user["status"]["CapEff"]),

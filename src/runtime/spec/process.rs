@@ -27,8 +27,7 @@ pub(super) fn process(spec: &SpecProcess) -> Result<Process> {
     let user = spec.user();
     Ok(Process {
         arguments,
-        // An entry without '=' is no environment variable; programs and libraries disagree on what it means.
-        environment: environment.into_iter().filter(|entry| entry.contains('=')).collect(),
+        environment: variables(environment),
         cwd: inner_path("process.cwd", spec.cwd())?,
         create_cwd: true,
         lookup: None,
@@ -75,6 +74,19 @@ pub fn exec_processors(spec: &SpecProcess) -> Result<Processors> {
         })
     };
     Ok(Processors::Given { first: list(affinity.initial())?, inside: list(affinity.cpu_affinity_final())? })
+}
+
+/// Each variable once, with the value that comes last: of two entries programs take one or the other. An entry without '='
+/// is no variable; programs and libraries disagree on what it means.
+fn variables(entries: Vec<String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let mut kept: Vec<String> = entries
+        .into_iter()
+        .rev()
+        .filter(|entry| entry.split_once('=').is_some_and(|(name, _)| seen.insert(name.to_owned())))
+        .collect();
+    kept.reverse();
+    kept
 }
 
 fn refuse_unsupported(spec: &SpecProcess) -> Result<()> {
@@ -153,4 +165,15 @@ fn limits(spec: &SpecProcess) -> Result<Vec<(Resource, u64, u64)>> {
         limits.push((resource, limit.soft(), limit.hard()));
     }
     Ok(limits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variable_has_one_value() {
+        let entries = ["A=1", "B=x", "none", "A=", "C==", "A=2=3"].map(str::to_owned).to_vec();
+        assert_eq!(variables(entries), ["B=x", "C==", "A=2=3"]);
+    }
 }

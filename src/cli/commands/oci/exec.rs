@@ -37,6 +37,9 @@ pub(super) struct ExecArgs {
     /// USER[:GROUP] to run as, by name or number
     #[arg(long, short, value_name = "USER")]
     user: Option<String>,
+    /// Group to run with as well (can be repeated)
+    #[arg(long, short = 'g', value_name = "GID")]
+    additional_gids: Vec<u32>,
     /// Working directory
     #[arg(long, value_name = "DIR")]
     cwd: Option<PathBuf>,
@@ -168,8 +171,11 @@ fn process(
     let mut process = runtime::process_from_spec(&spec)?;
     process.create_cwd = false;
     process.processors = runtime::exec_processors(&spec)?;
+    process.groups.extend(&args.additional_gids);
     if let Some(user) = &args.user {
-        process.lookup = Some(UserLookup { user: user.clone(), ..UserLookup::default() });
+        // Replaces the groups.
+        let groups = args.additional_gids.iter().map(u32::to_string).collect();
+        process.lookup = Some(UserLookup { user: user.clone(), groups, ..UserLookup::default() });
     }
     Ok(process)
 }
