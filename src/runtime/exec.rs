@@ -54,7 +54,7 @@ pub struct ExecPlan {
 pub fn exec(plan: &ExecPlan, io: Io) -> Result<Running> {
     enter_and_run(plan, io).map_err(|error| match error {
         // Namespaces without their first process fail with ENOMEM, EPERM, ESRCH: whatever it looks like, this is why.
-        Error::Kernel(_) | Error::Step { .. } | Error::ChildDied { .. }
+        Error::Kernel(_) | Error::Step { .. } | Error::ChildDied { .. } | Error::Invalid { .. }
             if kernel::poll::readable(plan.target.as_fd(), Some(LONGEST_END)).unwrap_or(false) =>
         {
             Error::ChildDied { how: "the container is gone".to_owned() }

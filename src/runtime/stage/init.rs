@@ -30,7 +30,8 @@ pub fn is_preparing(first: Pid) -> kernel::Result<bool> {
         Err(error) if matches!(error.errno(), Some(libc::ENOENT | libc::ESRCH)) => return Ok(false),
         Err(error) => return Err(error),
     };
-    if stat.name == NAME.to_bytes() {
+    // What has ended has no arguments any more.
+    if stat.name == NAME.to_bytes() || matches!(stat.state, b'Z' | b'X') {
         return Ok(false);
     }
     // Where its executable is protected, it executes itself once before it sees anything of the image.

@@ -198,11 +198,17 @@ fn keep_capabilities() -> Result<()> {
     Ok(cap::set_ambient(permitted)?)
 }
 
-/// Whether `pid` goes on as the stage of a container. A program of that name is taken for one as well: nobody can
-/// join a container that calls itself so.
+/// Whether `pid`, which has executed something and runs, goes on as the stage of a container. A program of that name is
+/// taken for one as well: nobody can join a container that calls itself so.
 pub(super) fn is_stage(pid: Pid) -> bool {
     let arguments = kernel::file::read_small(Path::new(&format!("/proc/{}/cmdline", pid.as_raw_nonzero())));
-    arguments.is_ok_and(|text| text.split(|&byte| byte == 0).next() == Some(STAGE_NAME.as_bytes()))
+    arguments.is_ok_and(|text| may_name_stage(&text))
+}
+
+/// Whether these are the arguments of a stage, or may become that: an exec shows the process as one that has executed
+/// (`begin_new_exec`) before it has written the new arguments (`create_elf_tables`), and until then there are none.
+fn may_name_stage(arguments: &[u8]) -> bool {
+    arguments.is_empty() || arguments.split(|&byte| byte == 0).next() == Some(STAGE_NAME.as_bytes())
 }
 
 /// Goes on as the stage of a container if this process was started as one. To be called first
@@ -255,4 +261,23 @@ fn run(luggage: Luggage) -> ! {
     stage.kept = luggage.extra;
     stage.outer_pid = luggage.outer_pid;
     stage.run_after(Step::ProtectExecutable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_without_arguments_is_in_the_midst_of_its_exec() {
+        for (arguments, expected) in [
+            (&b""[..], true),
+            (b"rbox-stage\x003\0", true),
+            (b"sleep\x001000\0", false),
+            (b"sleep\0rbox-stage\0", false),
+            // A program whose name is empty.
+            (b"\0", false),
+        ] {
+            assert_eq!(may_name_stage(arguments), expected, "{}", arguments.escape_ascii());
+        }
+    }
 }
