@@ -12,8 +12,8 @@ use super::reserve::{make_dir, remove_dir};
 use super::state::{StopMark, Stored};
 use super::stop::{Asked, StopRequest};
 use super::{ContainerId, Containers, Error, Record, Result, State, Status};
-use crate::kernel;
 use crate::kernel::file::{self, Flock};
+use crate::kernel::{self, socket};
 
 /// How often a container that others start meanwhile is stopped.
 const STOP_ATTEMPTS: u32 = 20;
@@ -76,6 +76,8 @@ impl Containers {
                     |stored: &Stored| stored.checkpointed.is_none() && !stored.monitor.is_alive();
                 state.status == Status::Exited
                     && state.stored.as_ref().is_some_and(is_unattended)
+                    // In another pid namespace the numbers of living processes say nothing.
+                    && socket::connect(&self.socket(&record.id)).is_err()
                     && StopMark::read(&self.dir(&record.id)).is_none_or(|mark| !mark.keep)
             })
     }

@@ -81,8 +81,8 @@ impl Netlink {
         Ok(Device { name: name.to_owned(), index, addresses })
     }
 
-    /// Moves a device to the network namespace `namespace`, where it is called `name`. Both at once: the old name may
-    /// be taken there. The device is down then and has no address.
+    /// Moves a device to the network namespace `namespace`, where it is called `name`. In one request: the old name
+    /// may be taken there. The device is down then and has no address.
     ///
     /// # Errors
     /// When the name is taken there (`EEXIST`), or the caller has no rights over both namespaces.
@@ -145,8 +145,8 @@ impl Netlink {
                     continue;
                 }
                 match i32::from(kind) {
-                    libc::NLMSG_DONE => return Ok(()),
-                    libc::NLMSG_ERROR => {
+                    // A list that failed half-way says so at its end.
+                    libc::NLMSG_DONE | libc::NLMSG_ERROR => {
                         return match field(body, 0).map(i32::from_ne_bytes) {
                             Some(0) => Ok(()),
                             Some(error) => Err(fail(io::Error::from_raw_os_error(-error))),

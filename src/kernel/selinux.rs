@@ -17,7 +17,7 @@ use super::path::proc_fd_path;
 const FILES: &str = "/sys/fs/selinux";
 
 /// The attribute that holds a file's context.
-const ATTRIBUTE: &str = "security.selinux";
+pub const ATTRIBUTE: &str = "security.selinux";
 
 /// The largest context that is read: `PAGE_SIZE` is what the kernel writes into files of /proc.
 const MAX_CONTEXT: usize = 4096;

@@ -67,7 +67,7 @@ fn enter_and_run(plan: &ExecPlan, io: Io) -> Result<Running> {
     let kinds = foreign_namespaces(plan.target_pid)?;
     let maps = maps_of(plan.target_pid)?;
     let needed = stage::is_needed(Some(&maps));
-    streams::open(&io.streams, Some(&maps), plan.mount_label.as_deref());
+    streams::open(&io.streams, Some(&maps), &plan.process, plan.mount_label.as_deref());
     let cgroup = cgroup::for_exec(plan.target_pid, &plan.cgroup)?;
     let agent = Connection::open(plan.process.agent())?;
     let _ = keyring::join_shared_session(launch::SHARED_KEYRING);

@@ -247,7 +247,8 @@ fn setup(plan: &Plan, io: Io, start: StartSignal, channel: OwnedFd) -> Result<Se
         UserNamespace::Host | UserNamespace::Join(_) => None,
     };
     let needed = stage::is_needed(maps.as_ref());
-    streams::open(&io.streams, maps.as_ref(), plan.mount_label.as_ref().map(|label| label.context.as_str()));
+    let files = plan.mount_label.as_ref();
+    streams::open(&io.streams, maps.as_ref(), &plan.process, files.map(|label| label.context.as_str()));
     Ok(Setup {
         plan: Some(plan),
         process: plan.process.clone(),

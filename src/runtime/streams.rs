@@ -7,6 +7,8 @@ use rustix::fs::{FileType, Mode};
 use crate::kernel::idmap::{IdMaps, to_inside};
 use crate::kernel::{cred, selinux};
 
+use super::plan::Process;
+
 /// Standard streams of a process in a container.
 #[derive(Debug)]
 pub enum Streams {
@@ -48,12 +50,12 @@ pub struct Passed {
 }
 
 /// Lets a container use its pipes. One that does not know its caller could not open them again (/dev/stdout): it cannot make
-/// them its own, and who reaches a pipe has it already, or may look into a process that has. And where SELinux lets no
-/// container write to pipes of its caller, they become the container's, which has files with that `label`.
-pub(super) fn open(streams: &Streams, maps: Option<&IdMaps>, label: Option<&str>) {
+/// them its own, and who reaches a pipe has it already, or may look into a process that has. And where SELinux lets
+/// `process` not write to pipes of its caller, they become the container's, whose files have the label `files`.
+pub(super) fn open(streams: &Streams, maps: Option<&IdMaps>, process: &Process, files: Option<&str>) {
     let Streams::Given { stdin, stdout, stderr } = streams else { return };
     let is_stranger = maps.is_some_and(|maps| to_inside(&maps.uid, cred::effective_uid()).is_none());
-    let label = label.filter(|_| may_label_pipes());
+    let label = files.filter(|_| process.selinux_label.as_deref().is_some_and(needs_labelled_pipes));
     if !is_stranger && label.is_none() {
         return;
     }
@@ -72,8 +74,9 @@ pub(super) fn open(streams: &Streams, maps: Option<&IdMaps>, label: Option<&str>
     }
 }
 
-/// Asked beforehand: what is tried and denied stands in the audit log.
-fn may_label_pipes() -> bool {
-    let own = selinux::current().map(|own| own.to_string());
-    own.and_then(|own| selinux::allows(&own, &own, "fifo_file", "relabelfrom")) == Some(true)
+/// The policy is asked beforehand: what is tried and denied stands in the audit log.
+fn needs_labelled_pipes(process: &str) -> bool {
+    let Some(own) = selinux::current().map(|own| own.to_string()) else { return false };
+    selinux::allows(process, &own, "fifo_file", "write") == Some(false)
+        && selinux::allows(&own, &own, "fifo_file", "relabelfrom") == Some(true)
 }

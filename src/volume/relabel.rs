@@ -1,15 +1,13 @@
 //! SELinux labels of what a container is shown (`:z`, `:Z`), and of new volumes.
 
-use std::ffi::OsString;
 use std::os::fd::{AsFd as _, BorrowedFd};
-use std::os::unix::ffi::OsStringExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::config::selinux::container_contexts;
-use crate::kernel::path::{RootDir, proc_fd_path};
+use crate::kernel::path::RootDir;
 use crate::kernel::{self, selinux, walk};
 
 use super::error::{Error, Result};
@@ -17,14 +15,16 @@ use super::error::{Error, Result};
 /// The level at which every container can use a file.
 const SHARED_LEVEL: &str = "s0";
 
-/// Directories of the system and those that hold everybody's: services and logins stop working where their files have a
-/// container's label.
-const SYSTEM: [&str; 25] = [
+/// What belongs to the system or to everybody: services and logins stop working where their files have a container's label.
+const SYSTEM: [&str; 33] = [
     "/",
     "/bin",
     "/boot",
     "/dev",
     "/etc",
+    "/etc/passwd",
+    "/etc/pki",
+    "/etc/shadow",
     "/home",
     "/lib",
     "/lib32",
@@ -41,7 +41,12 @@ const SYSTEM: [&str; 25] = [
     "/sys",
     "/tmp",
     "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/sbin",
+    "/usr/share",
     "/var",
+    "/var/home",
     "/var/lib",
     "/var/log",
     "/var/tmp",
@@ -62,30 +67,31 @@ pub fn shared(context: &str) -> String {
 /// # Errors
 /// For directories of the system, and when a file belongs to somebody else.
 pub fn relabel(source: &Path, context: &str, anew: bool, home: &Path) -> Result<()> {
+    let failed = |call, errno: Errno| kernel::Error::path(call, source, errno);
     let top = rustix::fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-        .map_err(|errno| kernel::Error::path("open", source, errno))?;
-    let real = rustix::fs::readlink(proc_fd_path(top.as_fd()), Vec::new())
-        .map(|path| PathBuf::from(OsString::from_vec(path.into_bytes())))
-        .map_err(|errno| kernel::Error::path("readlink", source, errno))?;
-    if real == home || SYSTEM.iter().any(|path| real == Path::new(path)) {
-        return Err(Error::NotToBeRelabelled { path: real });
+        .map_err(|errno| failed("open", errno))?;
+    let stat = rustix::fs::fstat(&top).map_err(|errno| failed("fstat", errno))?;
+    // By whatever name: /lib is /usr/lib, and a home may lie behind a link.
+    let is_source = |path: &Path| {
+        rustix::fs::stat(path).is_ok_and(|other| (other.st_dev, other.st_ino) == (stat.st_dev, stat.st_ino))
+    };
+    if is_source(home) || SYSTEM.iter().any(|path| is_source(Path::new(path))) {
+        return Err(Error::NotToBeRelabelled { path: source.to_owned() });
     }
-    if !anew && has(top.as_fd(), context, &real)? {
+    if !anew && has(top.as_fd(), context, source)? {
         return Ok(());
     }
-    let stat = rustix::fs::fstat(&top).map_err(|errno| kernel::Error::path("fstat", source, errno))?;
-    let name = real.clone();
-    let tree = RootDir::from_fd(top, name);
+    let tree = RootDir::from_fd(top, source);
     if FileType::from_raw_mode(stat.st_mode) == FileType::Directory {
         walk::below(&tree, &mut |directory, name| -> Result<()> {
             let file = match directory.open_path_nofollow(name) {
                 Err(error) if error.errno() == Some(libc::ENOENT) => return Ok(()),
                 file => file?,
             };
-            set(file.as_fd(), context, &real.join(name))
+            set(file.as_fd(), context, &source.join(name))
         })?;
     }
-    set(tree.as_fd(), context, &real)
+    set(tree.as_fd(), context, source)
 }
 
 /// Gives a directory with nothing in it the context with which every container can use it, where the policy has one.
@@ -139,7 +145,7 @@ mod tests {
         std::fs::create_dir_all(&home).unwrap();
         let link = home.with_extension("link");
         std::os::unix::fs::symlink("/usr", &link).unwrap();
-        for path in [Path::new("/usr"), Path::new("/etc/../etc"), &link, &home] {
+        for path in [Path::new("/usr"), Path::new("/etc/../etc"), Path::new("/lib"), &link, &home] {
             let error = relabel(path, "u:object_r:f_t:s0", true, &home).unwrap_err();
             assert!(matches!(error, Error::NotToBeRelabelled { .. }), "{}: {error}", path.display());
         }

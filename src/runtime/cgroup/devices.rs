@@ -43,13 +43,17 @@ pub(super) fn enforce(plan: &Plan, cgroup: &Cgroup) -> Result<()> {
         return Ok(());
     }
     match attach_to_cgroup(&program(&plan.cgroup.devices), cgroup) {
-        Ok(()) => Ok(()),
-        // Devices that are bound into the container are those that the caller has chosen.
-        Err(_) if plan.namespaces.user != UserNamespace::Host || !kernel::ns::in_first_user_namespace() => {
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
+        Err(error) if are_needed(plan) => Err(error.into()),
+        _ => Ok(()),
     }
+}
+
+/// Whether the container could do harm without its rules: only the host's root makes device nodes that work. Elsewhere
+/// devices are bound, and are those that the caller has chosen.
+pub(super) fn are_needed(plan: &Plan) -> bool {
+    plan.cgroup.devices.iter().any(|rule| !rule.allow)
+        && plan.namespaces.user == UserNamespace::Host
+        && kernel::ns::in_first_user_namespace()
 }
 
 /// Reads what a rule allows or forbids: letters of `rwm`.

@@ -34,7 +34,9 @@ pub(in crate::runtime) fn create(plan: &Plan) -> Result<Option<Cgroup>> {
         Ok(cgroup) => Ok(Some(cgroup)),
         // A path that cannot be a container's is no matter of what can be had here.
         Err(error @ Error::Invalid { .. }) if plan.cgroup.path.is_some() => Err(error),
-        Err(_) if plan.cgroup.settings.is_empty() && !plan.cgroup.required => Ok(None),
+        Err(_) if plan.cgroup.settings.is_empty() && !plan.cgroup.required && !devices::are_needed(plan) => {
+            Ok(None)
+        }
         Err(error) => Err(error),
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps};
 
 use crate::kernel::path::RootDir;
-use crate::kernel::{self, xattr};
+use crate::kernel::{self, selinux, xattr};
 
 use super::super::error::{Error, Result};
 use super::mounts::tree_root;
@@ -66,8 +66,10 @@ fn copy_file(from: &RootDir, to: &RootDir, name: &Path) -> Result<()> {
     let mut target = to.create_new(name, Mode::from_raw_mode(0o600))?;
     std::io::copy(&mut source, &mut target).map_err(|error| kernel::Error::path("copy", name, error))?;
     for attribute in xattr::list(&source).unwrap_or_default() {
-        // The overlay's own attributes are about its layers, not about the file.
+        // The overlay's own attributes are about its layers, not about the file, and its SELinux label is the
+        // container's: what is put into a volume is for those that come after it, and takes the volume's.
         if !attribute.starts_with(b"user.overlay.")
+            && attribute != selinux::ATTRIBUTE.as_bytes()
             && let Ok(Some(value)) = xattr::get(&source, &attribute)
         {
             // What the target file system cannot keep (tmpfs and some namespaces of names) is left out.

@@ -41,13 +41,19 @@ impl Stage<'_> {
             let own = !self.in_new_user_namespace()
                 && plan.mounts.iter().any(|mount| {
                     mount.destination == Path::new("/dev")
-                        && matches!(mount.source, MountSource::FileSystem { .. })
+                        && mount.attributes.set & mount::NO_DEV == 0
+                        && matches!(&mount.source, MountSource::FileSystem { kind, .. } if kind == "tmpfs")
                 });
             for (name, major, minor) in DEFAULT {
                 let path = Path::new("/dev").join(name);
                 if own {
                     let kind = DeviceKind::Character;
-                    self.make_device(&Device { path, kind, major, minor, mode: None, uid: None, gid: None })?;
+                    let node = Device { path, kind, major, minor, mode: None, uid: None, gid: None };
+                    match self.make_device(&node) {
+                        // Something is mounted there.
+                        Err(Error::Kernel(error)) if error.errno() == Some(libc::EEXIST) => {}
+                        made => made?,
+                    }
                 } else {
                     self.bind_device(&path, FileType::CharacterDevice, major, minor)?;
                 }

@@ -39,7 +39,7 @@ use super::error::{Error, Result};
 use super::tar::{Archive, Entry, Header, Kind, Limits};
 use super::{Digest, UnpackOptions};
 use crate::kernel::idmap::{self, IdRange};
-use crate::kernel::xattr;
+use crate::kernel::{selinux, xattr};
 
 /// The mode of a directory that the archive only implies; of the root as podman has it, and as RPM's package
 /// of file systems wants it.
@@ -481,9 +481,11 @@ fn attributes(header: &Header, (uid, gid): (u32, u32)) -> Attributes {
     Attributes { mode: header.mode, uid, gid, mtime: header.mtime, xattrs: header.xattrs.clone() }
 }
 
-/// Whether an attribute may stand in a layer.
+/// Whether an attribute may stand in a layer. Labels are the host's to give.
 pub(super) fn is_kept_xattr(name: &[u8]) -> bool {
-    !name.starts_with(b"trusted.") && !FORGED.iter().any(|prefix| name.starts_with(prefix))
+    !name.starts_with(b"trusted.")
+        && name != selinux::ATTRIBUTE.as_bytes()
+        && !FORGED.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Checks that the user's namespace has the id; the message says what range would be needed.

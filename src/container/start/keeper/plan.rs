@@ -111,6 +111,9 @@ impl Keeper {
 
     /// Gives what the container is shown the SELinux labels with which it can use it.
     pub(super) fn relabel(&mut self, plan: &Plan) -> Result<()> {
+        if !selinux::is_enabled() {
+            return Ok(());
+        }
         let home = &self.paths.home;
         for Labelled { source, context } in std::mem::take(&mut self.labelled) {
             volume::relabel(&source, &context, self.previous.is_none(), home)?;
