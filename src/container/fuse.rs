@@ -74,7 +74,7 @@ impl FuseMounts {
             if let MountSource::Overlay(overlay) = &mount.source {
                 let at = dir.join(format!("merged-{number}"));
                 served(overlay, &at, &mut mounts)?;
-                mount.source = MountSource::Bind { path: at, recursive: false };
+                mount.source = MountSource::Bind { path: at, below: None, recursive: false };
             }
         }
         Ok(mounts)

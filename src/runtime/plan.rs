@@ -254,6 +254,9 @@ pub enum MountSource {
     Bind {
         /// The host path.
         path: PathBuf,
+        /// What of it is shown, if not all. It is resolved in it: links of whoever may write there lead nowhere else
+        /// (CVE-2017-1002101).
+        below: Option<PathBuf>,
         /// Whether mounts below it come along.
         recursive: bool,
     },

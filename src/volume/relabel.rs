@@ -62,14 +62,23 @@ pub fn shared(context: &str) -> String {
 }
 
 /// Gives `source` and everything below it `context`, the top last: a tree whose top has it was labelled to its end. Only
-/// with `anew` it is looked through nevertheless, for files that were moved in. `home` is the caller's.
+/// with `anew` it is looked through nevertheless, for files that were moved in. With `below` only that part, resolved in
+/// it. `home` is the caller's.
 ///
 /// # Errors
 /// For directories of the system, and when a file belongs to somebody else.
-pub fn relabel(source: &Path, context: &str, anew: bool, home: &Path) -> Result<()> {
+pub fn relabel(
+    (source, below): (&Path, Option<&Path>),
+    context: &str,
+    anew: bool,
+    home: &Path,
+) -> Result<()> {
     let failed = |call, errno: Errno| kernel::Error::path(call, source, errno);
-    let top = rustix::fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+    let mut top = rustix::fs::open(source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         .map_err(|errno| failed("open", errno))?;
+    if let Some(below) = below {
+        top = RootDir::from_fd(top, source).open_path(below)?;
+    }
     let stat = rustix::fs::fstat(&top).map_err(|errno| failed("fstat", errno))?;
     // By whatever name: /lib is /usr/lib, and a home may lie behind a link.
     let is_source = |path: &Path| {
@@ -103,7 +112,7 @@ pub(super) fn share_new(directory: &Path) -> Result<()> {
         return Ok(());
     }
     let Some(policy) = container_contexts() else { return Ok(()) };
-    relabel(directory, &shared(&policy.file.to_string()), false, Path::new("/"))
+    relabel((directory, None), &shared(&policy.file.to_string()), false, Path::new("/"))
 }
 
 fn has(file: BorrowedFd<'_>, context: &str, path: &Path) -> Result<bool> {
@@ -146,7 +155,7 @@ mod tests {
         let link = home.with_extension("link");
         std::os::unix::fs::symlink("/usr", &link).unwrap();
         for path in [Path::new("/usr"), Path::new("/etc/../etc"), Path::new("/lib"), &link, &home] {
-            let error = relabel(path, "u:object_r:f_t:s0", true, &home).unwrap_err();
+            let error = relabel((path, None), "u:object_r:f_t:s0", true, &home).unwrap_err();
             assert!(matches!(error, Error::NotToBeRelabelled { .. }), "{}: {error}", path.display());
         }
         std::fs::remove_file(link).unwrap();

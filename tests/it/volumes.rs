@@ -131,6 +131,31 @@ fn s41_an_image_is_copied_into_a_volume_once() {
 }
 
 #[test]
+fn a_part_of_a_volume_is_never_something_else() {
+    let env = loaded("volume-part");
+    let work = env.work();
+    std::fs::write(work.join("secret"), "of the host\n").unwrap();
+    let script = format!(
+        "mkdir -p /v/a/b; echo part > /v/a/b/f; ln -s a/b /v/in; ln -s /a/b /v/rooted; ln -s ../../../../../.. /v/up; ln -s {} /v/out",
+        work.display()
+    );
+    run(&env, &["-v", "data:/v"], &script);
+    let part = |below: &str| format!("type=volume,src=data,dst=/p,volume-subpath={below}");
+    for below in ["a/b", "in", "rooted"] {
+        assert_eq!(run(&env, &["--mount", &part(below)], "cat /p/f"), "part", "{below}");
+    }
+    // Up is the volume itself.
+    assert_eq!(run(&env, &["--mount", &part("up")], "cat /p/a/b/f"), "part");
+    let mount = part("out");
+    fails(
+        &env,
+        126,
+        &["run", "--rm", "--network=none", "--mount", &mount, IMAGE, "cat", "/p/secret"],
+        "no such file",
+    );
+}
+
+#[test]
 fn an_overlay_over_a_volume_keeps_it_as_it_is() {
     let env = loaded("volumeoverlay");
     run(&env, &["-v", "v:/x"], "echo first > /x/f");

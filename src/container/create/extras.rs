@@ -12,7 +12,7 @@ use crate::image::artifact::{Artifacts, Selection};
 use crate::kernel;
 use crate::kernel::cap::CapabilitySet;
 use crate::runtime::files::RootFiles;
-use crate::runtime::plan::{Enclosure, Filter, Membership, Plan};
+use crate::runtime::plan::{Enclosure, Filter, Membership, MountSource, Plan};
 use crate::runtime::{UserLookup, seccomp};
 use crate::volume::{Mount, Source};
 
@@ -49,8 +49,22 @@ pub struct Extras {
     /// What gets an SELinux label of its own (`z`, `Z`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub relabel: Vec<Labelled>,
+    /// Parts of volumes that are mounted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<Part>,
     /// Targets of volumes that are filled from the image while they are empty.
     pub fill: Vec<PathBuf>,
+}
+
+/// A part of a volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// Where it is mounted.
+    pub destination: PathBuf,
+    /// The volume's directory.
+    pub volume: PathBuf,
+    /// What of it is mounted.
+    pub below: PathBuf,
 }
 
 /// A source of a mount and its SELinux label.
@@ -58,6 +72,9 @@ pub struct Extras {
 pub struct Labelled {
     /// The directory or file on the host.
     pub source: PathBuf,
+    /// What of it, if not all.
+    #[serde(default)]
+    pub below: Option<PathBuf>,
     /// Its context.
     pub context: String,
 }
@@ -90,6 +107,11 @@ impl Extras {
         for mount in &mut plan.mounts {
             mount.chown = self.chown.contains(&mount.destination);
             mount.copy_up |= self.fill.contains(&mount.destination);
+            if let MountSource::Bind { path, below, .. } = &mut mount.source
+                && let Some(part) = self.parts.iter().find(|part| part.destination == mount.destination)
+            {
+                (*path, *below) = (part.volume.clone(), Some(part.below.clone()));
+            }
         }
         plan.process.lookup = Some(self.lookup.clone());
         plan.process.create_cwd = self.create_cwd;

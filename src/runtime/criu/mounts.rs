@@ -175,7 +175,10 @@ fn source(plan: &Plan, path: &Path, owner: (u32, u32), place: &RootDir) -> Resul
     };
     let below = path.strip_prefix(&mount.destination).unwrap_or(Path::new(""));
     let tree = match &mount.source {
-        MountSource::Bind { path, .. } => clone(&path.join(below))?,
+        MountSource::Bind { path, below: None, .. } => clone(&path.join(below))?,
+        MountSource::Bind { path, below: Some(part), .. } => {
+            mount::clone_tree(&stage::open_source(path, Some(&part.join(below)))?, c"", false)?
+        }
         MountSource::Copy { path } => copy_of(path, owner, place)?,
         MountSource::Cgroup => {
             let context = FileSystemContext::open(c"cgroup2")?;

@@ -85,9 +85,9 @@ fn make_working_directory(root: &RootDir, process: &Process, maps: Option<&IdMap
 /// Fills volumes that are used for the first time.
 fn fill_volumes(plan: &Plan, root: &RootDir) -> Result<()> {
     for mount in plan.mounts.iter().filter(|mount| mount.copy_up) {
-        let MountSource::Bind { path, .. } = &mount.source else { continue };
+        let MountSource::Bind { path, below, .. } = &mount.source else { continue };
         if let Ok(from) = root.open_dir(&mount.destination) {
-            let volume = RootDir::open(path)?.open_dir("")?;
+            let volume = RootDir::open(path)?.open_dir(below.as_deref().unwrap_or(Path::new("")))?;
             stage::fill(from.as_fd(), volume.as_fd(), true)?;
         }
     }

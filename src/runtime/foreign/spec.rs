@@ -101,7 +101,7 @@ fn set_mounts(spec: &mut Spec, plan: &Plan, has_cgroup: bool) {
             mount.set_options(Some(options.to_vec()));
             continue;
         }
-        if let MountSource::Bind { path, recursive } = &planned.source
+        if let MountSource::Bind { path, recursive, .. } = &planned.source
             && mount.typ().as_deref() == Some("overlay")
         {
             let kept = |option: &&String| matches!(option.as_str(), "ro" | "nosuid" | "nodev" | "noexec");

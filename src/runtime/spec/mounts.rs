@@ -65,7 +65,7 @@ fn source(spec: &SpecMount, bundle: &Path, options: &Options, what: &str) -> Res
             .filter(|path| !path.as_os_str().is_empty())
             .ok_or_else(|| Error::invalid(what, "a bind mount needs a source"))?;
         no_nul(what, path)?;
-        return Ok(MountSource::Bind { path: bundle.join(path), recursive });
+        return Ok(MountSource::Bind { path: bundle.join(path), below: None, recursive });
     }
     no_nul(what, Path::new(kind))?;
     match kind {

@@ -60,7 +60,10 @@ fn a_whole_spec_becomes_a_plan() {
     assert_eq!(plan.namespaces.ipc, Membership::Host);
     assert_eq!(plan.namespaces.network, Membership::Join("/proc/1/ns/net".into()));
     assert_eq!(plan.process.environment, ["PATH=/bin"]);
-    assert_eq!(plan.mounts[1].source, MountSource::Bind { path: "/srv".into(), recursive: true });
+    assert_eq!(
+        plan.mounts[1].source,
+        MountSource::Bind { path: "/srv".into(), below: None, recursive: true }
+    );
     // Absent means none: not the caller's, not all.
     assert!(plan.process.capabilities.bounding.is_empty());
 }

@@ -51,7 +51,7 @@ pub(super) use mounts::is_dir;
 pub use protect::resume;
 pub(super) use protect::{Protection, is_needed, read_only_executable};
 pub use rootfs::mount_root;
-pub(super) use rootfs::{mount_file, mount_labelled_root, mount_overlay, open_host};
+pub(super) use rootfs::{mount_file, mount_labelled_root, mount_overlay, open_host, open_source};
 pub(super) use trees::{Trees, prepare as prepare_trees};
 
 /// How the child learns that its program may start.

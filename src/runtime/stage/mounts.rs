@@ -15,7 +15,7 @@ use crate::kernel::{self, file};
 use super::super::error::{Error, Result};
 use super::super::plan::{FileSource, LabelOption, Membership, Mount, MountLabel, MountSource};
 use super::label::{label_file_system, label_root};
-use super::rootfs::{c_bytes, c_path, mount_file, mount_overlay, open_host};
+use super::rootfs::{c_bytes, c_path, mount_file, mount_overlay, open_host, open_source};
 use super::trees::Place;
 use super::{Stage, copy_up};
 
@@ -50,7 +50,9 @@ impl Stage<'_> {
 
     fn mount_one(&mut self, index: usize, mount: &Mount) -> Result<()> {
         match &mount.source {
-            MountSource::Bind { path, recursive } => self.bind(index, mount, path, *recursive),
+            MountSource::Bind { path, below, recursive } => {
+                self.bind(index, mount, (path, below.as_deref()), *recursive)
+            }
             MountSource::Copy { path } => {
                 let tree = self.copy_of(path)?;
                 self.attach(mount, "copy", &tree)
@@ -198,11 +200,17 @@ impl Stage<'_> {
         Ok((mount::clone_tree(&host, c"", true)?, false))
     }
 
-    fn bind(&mut self, index: usize, mount: &Mount, path: &Path, recursive: bool) -> Result<()> {
+    fn bind(
+        &mut self,
+        index: usize,
+        mount: &Mount,
+        (path, below): (&Path, Option<&Path>),
+        recursive: bool,
+    ) -> Result<()> {
         let (tree, own) = match self.trees.take(Place::Mount(index)) {
             Some(tree) => (tree, self.trees.take(Place::Owned(index))),
             None => {
-                let source = open_host(path)?;
+                let source = open_source(path, below)?;
                 let own = (mount.chown || mount.copy_up).then(|| mount::clone_tree(&source, c"", false));
                 (clone_source(&source, path, recursive)?, own.transpose()?)
             }

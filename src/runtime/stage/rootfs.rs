@@ -89,6 +89,15 @@ pub(in crate::runtime) fn open_host(path: &Path) -> Result<OwnedFd> {
     })
 }
 
+/// The same with a part of it, which is resolved in it.
+pub(in crate::runtime) fn open_source(path: &Path, below: Option<&Path>) -> Result<OwnedFd> {
+    let source = open_host(path)?;
+    match below {
+        None => Ok(source),
+        Some(below) => Ok(RootDir::from_fd(source, path).open_path(below)?),
+    }
+}
+
 /// Mounts the root file system of a container that does not run, detached, for this process alone. The process is
 /// root of the user's namespace and in a mount namespace of its own; its working directory becomes `/`.
 ///

@@ -20,7 +20,7 @@ use crate::kernel::{self};
 use super::super::error::Result;
 use super::super::plan::{Mount, MountSource, Plan, RootSource, UserNamespace};
 use super::mounts::{clone_source, is_dir, tree_root};
-use super::rootfs::{mount_file, mount_overlay, open_host};
+use super::rootfs::{mount_file, mount_overlay, open_host, open_source};
 use super::{borrow, copy_up, identity};
 
 /// Where a prepared tree belongs.
@@ -87,8 +87,8 @@ pub(in crate::runtime) fn prepare(plan: &Plan) -> Result<Trees> {
     trees.push((Place::Root, root));
     for (index, mount) in plan.mounts.iter().enumerate() {
         match &mount.source {
-            MountSource::Bind { path, recursive } => {
-                let source = open_host(path)?;
+            MountSource::Bind { path, below, recursive } => {
+                let source = open_source(path, below.as_deref())?;
                 if mount.chown || mount.copy_up {
                     let tree = mount::clone_tree(&source, c"", false)?;
                     adopt(mount, maps, &tree)?;

@@ -6,7 +6,7 @@ use oci_spec::runtime::Mount as SpecMount;
 
 use super::super::request::{IpcMode, NamespaceMode};
 use super::{Generated, SpecInput, process};
-use crate::container::create::extras::{ArtifactMount, Labelled};
+use crate::container::create::extras::{ArtifactMount, Labelled, Part};
 use crate::container::{Error, Result};
 use crate::network::Mode;
 use crate::volume::{self, Access, Backing, Mount, MountOptions, Propagation, Relabel, Source};
@@ -317,7 +317,12 @@ fn label(spec: &SpecMount, relabel: Relabel, input: &SpecInput<'_>, generated: &
         Relabel::Private => context.clone(),
         Relabel::Shared => volume::shared_context(context),
     };
-    generated.extras.relabel.push(Labelled { source: source.clone(), context });
+    let part = generated.extras.parts.iter().find(|part| part.destination == *spec.destination());
+    let (source, below) = match part {
+        Some(part) => (part.volume.clone(), Some(part.below.clone())),
+        None => (source.clone(), None),
+    };
+    generated.extras.relabel.push(Labelled { source, below, context });
 }
 
 /// A named volume: its directory, the directory that it binds, or memory of its own.
@@ -357,8 +362,16 @@ fn named_volume(
         Some(Backing::Bind { device, .. }) => device.clone(),
         _ => host.volumes.join(name).join("_data"),
     };
-    let source = subpath.map_or(data.clone(), |sub| data.join(sub.strip_prefix("/").unwrap_or(sub)));
-    let Some(over) = &asked.options.overlay else { return Ok(bind(&source, &asked, "volume", shown)) };
+    let below = subpath.map(|sub| sub.strip_prefix("/").unwrap_or(sub));
+    let source = below.map_or(data.clone(), |below| data.join(below));
+    let Some(over) = &asked.options.overlay else {
+        generated.extras.parts.extend(below.map(|below| Part {
+            destination: asked.destination.clone(),
+            volume: data.clone(),
+            below: below.to_owned(),
+        }));
+        return Ok(bind(&source, &asked, "volume", shown));
+    };
     let own = own_overlay(input, generated);
     let upper = over.upper.clone().unwrap_or_else(|| own.join("upper"));
     let work = over.work.clone().unwrap_or_else(|| own.join("work"));

@@ -115,12 +115,12 @@ impl Keeper {
             return Ok(());
         }
         let home = &self.paths.home;
-        for Labelled { source, context } in std::mem::take(&mut self.labelled) {
-            volume::relabel(&source, &context, self.previous.is_none(), home)?;
+        for Labelled { source, below, context } in std::mem::take(&mut self.labelled) {
+            volume::relabel((&source, below.as_deref()), &context, self.previous.is_none(), home)?;
         }
         if let Some(label) = &plan.mount_label {
             // Those that are bound; they are written anew for each start.
-            volume::relabel(&self.dir.join("etc"), &label.context, true, home)?;
+            volume::relabel((&self.dir.join("etc"), None), &label.context, true, home)?;
         }
         self.relabel_layers(plan)
     }
@@ -137,7 +137,7 @@ impl Keeper {
             _ => read_only,
         };
         for lower in &overlay.lowers {
-            volume::relabel(&overlay.lower_base.join(lower), &context, false, &self.paths.home)?;
+            volume::relabel((&overlay.lower_base.join(lower), None), &context, false, &self.paths.home)?;
         }
         Ok(())
     }
