@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::support::TestEnv;
-use super::support::env::tool;
+use super::support::env::{tool, wait_until};
 use super::support::fake::{Answer, FakeRegistry};
 use super::support::image::{OciImage, busybox_config, busybox_entries, file, layer, sha256};
 
@@ -65,6 +65,7 @@ fn f42_times_in_the_future_are_shown_and_compared_all_the_same() {
     let listed = env.ok(["ps", "--format={{.Names}}|{{.RunningFor}}|{{.Status}}"]);
     assert!(listed.starts_with("c|") && listed.contains("|Up ") && !listed.contains('-'), "{listed}");
     let log = dir.join("ctr.log");
+    wait_until("the line is logged", || fs::read_to_string(&log).is_ok_and(|text| text.ends_with("line\n")));
     let text = fs::read_to_string(&log).unwrap();
     fs::write(&log, format!("2036{}", &text[4..])).unwrap();
     assert_eq!(env.ok(["logs", "c"]), "line");
