@@ -8,14 +8,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::{Env, env::name};
+use crate::kernel::ns;
 
 /// /etc/subuid.
 pub const SUBUID_FILE: &str = "/etc/subuid";
 /// /etc/subgid.
 pub const SUBGID_FILE: &str = "/etc/subgid";
-
-/// The inode number of the initial user namespace (`PROC_USER_INIT_INO` of the kernel).
-const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
 
 /// Ids `start ..= start + count - 1`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -196,17 +194,10 @@ pub fn login_names(env: &Env, uid: u32) -> Vec<String> {
 /// The uid that the caller logged in with: the one behind root inside of a user namespace.
 #[must_use]
 pub fn login_uid(env: &Env) -> u32 {
-    if env.uid() != 0 || in_initial_user_namespace() {
+    if env.uid() != 0 || ns::in_initial_user_namespace() {
         return env.uid();
     }
     own_map(Path::new("/proc/self/uid_map")).unwrap_or(0)
-}
-
-/// Whether this process is in the initial user namespace; unknown (no /proc) counts as yes.
-#[must_use]
-pub fn in_initial_user_namespace() -> bool {
-    use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata("/proc/self/ns/user").map_or(true, |meta| meta.ino() == INITIAL_USER_NAMESPACE)
 }
 
 /// What id 0 of this namespace is in its parent.

@@ -17,8 +17,8 @@ mod userns;
 
 use serde::Serialize;
 
-use crate::config::subid;
 use crate::engine::Engine;
+use crate::kernel::ns;
 use crate::runtime::criu;
 
 /// How bad a finding is.
@@ -137,7 +137,7 @@ pub fn examine(engine: &Engine) -> Vec<Finding> {
 
 /// Nobody but root can expect this to work, so that it does not is no more than worth to know.
 fn checkpoint(engine: &Engine) -> Finding {
-    let is_root = engine.env().uid() == 0 && subid::in_initial_user_namespace();
+    let is_root = engine.env().uid() == 0 && ns::in_initial_user_namespace();
     let missing = criu::missing(engine.env().find_program("criu", []).as_deref(), is_root);
     let found = match (missing, is_root) {
         (None, _) => "containers can be checkpointed".to_owned(),

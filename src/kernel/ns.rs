@@ -11,6 +11,9 @@ use rustix::thread::{ThreadNameSpaceType, UnshareFlags};
 use super::process::{self, Pid};
 use super::{Error, Result};
 
+/// The inode number of the initial user namespace (`PROC_USER_INIT_INO` of the kernel).
+const INITIAL_USER_NAMESPACE: u64 = 0xEFFF_FFFD;
+
 /// One kind of namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Namespace {
@@ -178,11 +181,11 @@ pub fn enter_process(pidfd: impl AsFd, kinds: NamespaceSet) -> Result<()> {
     .map_err(|errno| Error::call("setns", kinds.to_string(), errno))
 }
 
-/// Whether this process is in the user namespace that the machine has booted with, whose map is the identity.
+/// Whether this process is in the initial user namespace; unknown (no /proc) counts as yes.
 #[must_use]
-pub fn in_first_user_namespace() -> bool {
-    let map = std::fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
-    map.split_whitespace().eq(["0", "0", "4294967295"])
+pub fn in_initial_user_namespace() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self/ns/user").map_or(true, |meta| meta.ino() == INITIAL_USER_NAMESPACE)
 }
 
 /// Moves this process into new namespaces (for pid and time: its children).

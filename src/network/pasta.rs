@@ -26,7 +26,7 @@ use std::time::Duration;
 use super::address::addresses_of;
 use super::driver::{Context, Driver};
 use super::{Error, Helper, PortMapping, Result, Status, port};
-use crate::config::{Config, Env, subid};
+use crate::config::{Config, Env};
 use crate::kernel::ns::{self, Namespace};
 use crate::kernel::prctl;
 use crate::kernel::process::{self, Pid};
@@ -50,7 +50,7 @@ pub fn find(config: &Config, env: &Env) -> Option<PathBuf> {
 
 /// Whether this process is root outside of all user namespaces, as beside a container from a checkpoint.
 fn is_host_root() -> bool {
-    rustix::process::geteuid().is_root() && subid::in_initial_user_namespace()
+    rustix::process::geteuid().is_root() && ns::in_initial_user_namespace()
 }
 
 /// One container's pasta.

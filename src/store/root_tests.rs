@@ -205,7 +205,7 @@ fn changes_are_listed_and_packed(store: &Store, layers: &[Digest], upper: &Path,
 fn owners_shift_with_the_containers_map() {
     if !alone("owners_shift_with_the_containers_map")
         || !is_root()
-        || !crate::config::subid::in_initial_user_namespace()
+        || !crate::kernel::ns::in_initial_user_namespace()
     {
         return;
     }

@@ -12,7 +12,7 @@ mod maker;
 pub mod maps;
 mod trial;
 
-use crate::config::subid;
+use crate::kernel::ns;
 
 pub use enter::{Entering, begin, begin_beside, enter, stay};
 pub use error::{Error, Result};
@@ -39,7 +39,7 @@ pub enum Membership {
 #[must_use]
 pub fn inside() -> bool {
     rustix::process::geteuid().is_root()
-        && !subid::in_initial_user_namespace()
+        && !ns::in_initial_user_namespace()
         && rustix::thread::capabilities(None)
             .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
 }

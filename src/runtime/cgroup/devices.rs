@@ -53,7 +53,7 @@ pub(super) fn enforce(plan: &Plan, cgroup: &Cgroup) -> Result<()> {
 pub(super) fn are_needed(plan: &Plan) -> bool {
     plan.cgroup.devices.iter().any(|rule| !rule.allow)
         && plan.namespaces.user == UserNamespace::Host
-        && kernel::ns::in_first_user_namespace()
+        && kernel::ns::in_initial_user_namespace()
 }
 
 /// Reads what a rule allows or forbids: letters of `rwm`.

@@ -9,11 +9,11 @@ use crate::cli::commands::image::tag::local_name;
 use crate::cli::error::{CommandError, Result};
 use crate::cli::exit::ExitStatus;
 use crate::cli::ui::Ui;
-use crate::config::subid;
 use crate::container::checkpoint::CheckpointRequest;
 use crate::container::list::Selected;
 use crate::container::{ContainerId, Containers, Record, Status};
 use crate::engine::Engine;
+use crate::kernel::ns;
 use crate::runtime::criu::{self, Statistics};
 
 /// Checkpoint one or more containers
@@ -170,7 +170,7 @@ fn check(args: &Args) -> Result<Compression> {
 
 /// CRIU, where it can work.
 pub(super) fn program(engine: &Engine, doing: &str) -> Result<PathBuf> {
-    let is_root = engine.env().uid() == 0 && subid::in_initial_user_namespace();
+    let is_root = engine.env().uid() == 0 && ns::in_initial_user_namespace();
     let program = engine.env().find_program("criu", []);
     match (criu::missing(program.as_deref(), is_root), program) {
         (None, Some(program)) => Ok(program),

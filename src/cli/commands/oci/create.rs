@@ -166,7 +166,7 @@ fn prepare(context: &mut Context, args: &BundleArgs, cgroups: Cgroups) -> Result
     }
     let activation = bundle::activation(&mut plan.process)?;
     let io = io(&plan, args.preserve_fds.saturating_add(activation))?;
-    let of_host = geteuid().is_root() && ns::in_first_user_namespace();
+    let of_host = geteuid().is_root() && ns::in_initial_user_namespace();
     if cgroups == Cgroups::Own && of_host && plan.cgroup.path.is_none() {
         // Nobody's processes are in the way there, and it is where runc and crun put it.
         plan.cgroup.path = Some(Path::new("/").join(&args.id));
